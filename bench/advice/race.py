@@ -149,12 +149,12 @@ def race(arms: Sequence[str], blocks: Sequence[BlockResults], rules: Rules) -> S
         left = _without(left, out)
         seen = _compared(left, done, rules, level)
         # An arm that may still break the limit must not have driven others out.
-        open_ = rules.most_ece is not None and number < rules.folds
-        if seen is not None and not open_:
+        early = rules.most_ece is not None and number < rules.folds
+        if seen is not None and not early:
             out += seen.beaten()
             left = _without(left, out)
         state = _state(left, out, done, rules, seen)
-        if open_:
+        if early:
             state = replace(state, decided=False, futile=False)
         if state.over:
             break

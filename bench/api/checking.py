@@ -8,7 +8,7 @@ from typing import Any
 from gapbench.bench.adaptation.build import unsupported_reason
 from gapbench.bench.api import blocks
 from gapbench.bench.api.planning import Overview, add_memory, estimate, named, request
-from gapbench.bench.api.progress import counted
+from gapbench.bench.api.progress import number_of
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError
 from gapbench.bench.core.process import choose_device
@@ -46,9 +46,9 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
         notes.append(estimate(wanted.runs, costs))
         counts = Counter((p.run.cell.hash, p.variant) for p in wanted.planned)
         notes += add_memory(((row, runs[k].cell, counts[k]) for k, row in rows.items()), costs)
-    fail = f"is not valid: {counted(failing, 'run')} would fail (see their verdict);"
+    fail = f"is not valid: {number_of(failing, 'run')} would fail (see their verdict);"
     state = fail if failing else "is valid:"
-    notes.append(f"suite {wanted.suite.name!r} {state} {counted(len(verdicts), 'run')}{rest}")
+    notes.append(f"suite {wanted.suite.name!r} {state} {number_of(len(verdicts), 'run')}{rest}")
     return Overview(list(rows.values()), notes, failing)
 
 

@@ -14,7 +14,7 @@ import torch
 from gapbench.bench.api import blocks
 from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
-from gapbench.bench.api.progress import counted, progress_bar, say, span
+from gapbench.bench.api.progress import number_of, progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.memory import available
 from gapbench.bench.core.process import choose_device
@@ -148,7 +148,7 @@ def planned(
     alone = {r.hash for r in store.recorded([*unsettled.values()]) if left_alone(store.find(r))}
     todo = {key: run for key, run in unsettled.items() if key not in alone}
     failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
-    notes = [f"{counted(len(wanted.runs), 'run')}, {len(todo)} to do{failed}"]
+    notes = [f"{number_of(len(wanted.runs), 'run')}, {len(todo)} to do{failed}"]
     notes += blocks.notes(wanted.runs, wanted.sources)
     if todo:
         notes.append(estimate(list(todo.values()), costs, engine, workers))

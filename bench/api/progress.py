@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from gapbench.bench.store.record import Record
 
 
-def counted(count: int, noun: str) -> str:
+def number_of(count: int, noun: str) -> str:
     """Return a number of things in words: "1 run", "2 runs"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 

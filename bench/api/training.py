@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from os import PathLike
@@ -13,7 +13,7 @@ from gapbench.bench.adaptation.registry import bound_here
 from gapbench.bench.api.choices import DEVICES, RETRYABLE, check_above_zero, names, one_of
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.planning import Request, request
-from gapbench.bench.api.progress import counted, ended_rows, progress_bar, say
+from gapbench.bench.api.progress import ended_rows, number_of, progress_bar, say
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.tracking import Tracker
 from gapbench.bench.config.run import Run
@@ -133,7 +133,9 @@ def train(work: Work) -> CallOutcome:
     Checkpoints(store, choose_device("cpu")).clear()
     done_before = f"{len(runs)} runs, {len(runs) - len(unsettled)} done before"
     say(done_before, progress=work.progress)
-    for line in _of_other_code(runs, {run.hash for run in unsettled}, store):
+    left = {run.hash for run in unsettled}
+    settled = [run for run in runs if run.hash not in left]
+    for line in _of_other_code(settled, store):
         say(line)  # in any case: their numbers stand for other code
     if alone:
         say(
@@ -141,22 +143,20 @@ def train(work: Work) -> CallOutcome:
             "--retry with their statuses tries them again, see gapbench status",
             progress=work.progress,
         )
-    left = {run.hash for run in unsettled}
-    seeds_done = Counter(run.cell.hash for run in runs if run.hash not in left)
+    seeds_done = Counter(run.cell.hash for run in settled)
     done = _executed(todo, seeds_done, store, work) if todo else GridResult()
     return _outcome(wanted.suite.name, runs, store, done)
 
 
-def _of_other_code(runs: Sequence[Run], left: Collection[str], store: Store) -> Iterator[str]:
+def _of_other_code(settled: Sequence[Run], store: Store) -> Iterator[str]:
     """Yield a line for each method of this process whose finished runs other code of it made."""
     here = provenance.code_hash()
-    own = [run for run in runs if run.cell.method in plugins.registered and run.hash not in left]
-    found = (store.find(run) for run in own)
+    found = (store.find(run) for run in settled if run.cell.method in plugins.registered)
     old = Counter(r.cell.method for r in found if r and r.provenance.code_hash != here)
     for method, count in old.items():
         yield (
-            f"{counted(count, 'finished run')} of {method} stay, which other code made; to run the "
-            "new code, give the method another name, or another results folder"
+            f"{number_of(count, 'finished run')} of {method} stay, which other code made; to run "
+            "the new code, give the method another name, or another results folder"
         )
 
 

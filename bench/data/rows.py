@@ -4,7 +4,7 @@ The content of a row depends on the kind of task: `bench.tasks.kinds` reads colu
 functions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,12 @@ def linearised(value: Any) -> Any:
         for item in value
     ]
     return " | ".join(parts)
+
+
+def numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Number the values in order of appearance; equal values share a number."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
 def list_column(place: str, table: Table, name: str) -> list[list[str]]:

@@ -26,14 +26,14 @@ from gapbench.bench.core.schema import content_hash
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.data.digests import cache_folder
 from gapbench.bench.data.encoded import AbsentSplit, Arrays, TaskData
-from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_table
+from gapbench.bench.data.rows import TRUTH, Rows, Table, column, numbered, place, read_table
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.kinds.base import AnyKind
 from gapbench.bench.tasks.kinds.input_tokens import require_known
 from gapbench.bench.tasks.kinds.shots import Examples, ShotsKind, ShotsTask
-from gapbench.bench.tasks.split_rows import cut_splits, divide, numbered
+from gapbench.bench.tasks.split_rows import cut_splits, divide
 
 FORMAT_VERSION = 10  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays

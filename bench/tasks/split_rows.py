@@ -1,6 +1,6 @@
 """The splits of a run: official rows, cut as the fields of its task and suite ask."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.seeding import seed_of
-from gapbench.bench.data.rows import Rows
+from gapbench.bench.data.rows import Rows, numbered
 from gapbench.bench.tasks import cuts, kinds
 
 
@@ -168,9 +168,3 @@ def _cut_groups(
     chosen = np.zeros(len(first), dtype=bool)
     chosen[small] = cut(rows.targets[first[small]], count, seed)
     return chosen[groups]
-
-
-def numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Number the values in order of appearance; equal values share a number."""
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)

@@ -126,9 +126,9 @@ def _put_letters(axis: Axes, board: Board) -> None:
 
 
 def _finding(board: Board) -> str:
-    scored = sorted((row for row in board.rows if pd.notna(row.score)), key=lambda row: row.score)
-    first, last = scored[:: 1 - len(scored)] if len(scored) > 1 else scored * 2
-    if board.upward:
-        first, last = last, first
-    ends = f"{first.name} with {number(first.score)} to {last.name} with {number(last.score)}"
-    return f"Mean test {board.metric} on {first.task} reaches from {ends}."
+    # Rows that are not ranked stand last, whatever they reach.
+    scored = [row for row in board.rows if pd.notna(row.score)]
+    ordered = sorted(scored, key=lambda row: row.score, reverse=board.upward)
+    best, worst = ordered[0], ordered[-1]
+    ends = f"{best.name} with {number(best.score)} to {worst.name} with {number(worst.score)}"
+    return f"Mean test {board.metric} on {best.task} reaches from {ends}."

@@ -73,28 +73,13 @@ _COLUMNS = (
     *Cost.model_fields,
     *_PROVENANCE,
 )
-_TEXT = {
-    *_IDENTITY,
-    "metric",
-    "drawn",
-    "fit_examples",
-    "device",
-    "device_type",
-    "precision",
-    "started_at",
-    "gapbench",
-    "torch",
-    "packages",
-    "code_hash",
-    "git_commit",
-    "setting",
-} - {"seed", "repeat", "fold"}
+_NUMBERS = {"seed", "repeat", "fold", "threads"}
+_TEXT = {*_IDENTITY, *_PROVENANCE, "metric", "drawn", "fit_examples"} - _NUMBERS
 _WHOLE = {
-    *("seed", "repeat", "fold"),
+    *_NUMBERS,
     "checkpoint_step",
     "train_overlap_validation",
     "train_overlap_test",
-    "threads",
     *(f"{split}_examples" for split in SPLITS),
     *(name for name, info in Cost.model_fields.items() if info.annotation in {int, int | None}),
 }

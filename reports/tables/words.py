@@ -27,9 +27,11 @@ def interval(low: Any, high: Any) -> str:
 
 
 def telling(low: float, high: float) -> int:
-    """Return the decimals with which no end of an interval looks like zero that is none."""
-    ends = [abs(end) for end in (low, high) if end != 0]
-    return next((n for n in range(3, 6) if all(round(end, n) > 0 for end in ends)), 6)
+    """Return the decimals with which an interval that excludes zero is seen to do so."""
+    if low * high <= 0:
+        return 3
+    nearest = min(abs(low), abs(high))
+    return next((n for n in range(3, 6) if round(nearest, n) > 0), 6)
 
 
 def at_most(bound: float) -> str:

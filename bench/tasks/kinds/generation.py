@@ -13,7 +13,7 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.encoded import Arrays, Texts, asked_arrays
-from gapbench.bench.data.rows import Rows, Table, list_column, part_column, text_column
+from gapbench.bench.data.rows import Rows, Table, list_column, numbered, part_column, text_column
 from gapbench.bench.tasks.kinds.base import InitKind
 from gapbench.bench.tasks.kinds.prompts import asked, encode_pairs
 from gapbench.bench.tasks.kinds.shots import ShotsKind, ShotsTask
@@ -110,13 +110,12 @@ class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):
             "references": [*gathered.values()],
             "part": [parts[row] for row in first.values()],
         }
-        numbers: dict[str, int] = {}
-        alike = [numbers.setdefault(prompt, len(numbers)) for prompt in rows["prompt"]]
+        alike = numbered(rows["prompt"])  # which stay together in every cut
         return Rows(
             rows,
             np.zeros(len(gathered), np.int64),
             row_numbers=np.array([*first.values()]),
-            groups=np.array(alike) if len(numbers) < len(alike) else None,
+            groups=alike if len({*rows["prompt"]}) < len(alike) else None,
         )
 
     def read_references(self, task: GenerationTask, place: str, table: Table) -> Rows:

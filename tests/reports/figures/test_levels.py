@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from gapbench.bench.store.record import Status
 from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.levels import levels
 from gapbench.reports.render.report import gather
@@ -39,3 +40,18 @@ def test_equal_methods_have_no_letters(tmp_path: Path) -> None:
     assert artifact is not None
     assert set(_letters(artifact.figure)) == {""}
     assert "letter" not in artifact.title
+
+
+def test_finding_names_the_ends_whatever_is_ranked(tmp_path: Path) -> None:
+    """A row that failed stands last, and need not be the worst."""
+    fates = {("dora", 2): Status.DIVERGED}
+    levels_of = {"lora": 1.0, "bitfit": 2.0, "dora": 4.0}
+    write(tmp_path, levels_of, fates=fates)  # nothing untrained stands in for the lost seed
+    (board,) = boards(gather(tmp_path))
+    artifact = levels(board)
+    assert artifact is not None
+    assert board.rows[-1].name == "dora"
+    said = artifact.finding.partition(" reaches from ")[2]
+    scores = sorted(board.rows, key=lambda row: row.score)
+    assert said.startswith(scores[-1].name)
+    assert f" to {scores[0].name} with" in said
