@@ -108,6 +108,11 @@ class Task(FrozenModel):
         ge=0,
         description="examples cut from the official train split; at least 1 where there is one",
     )
+    test_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows of each test split that are scored, evenly spaced; None: all",
+    )
     max_length: int = Field(ge=4, le=10**6, description="tokens kept of one input")
     licence: str = ""
     citation: str = ""

@@ -1,8 +1,9 @@
-"""Packing of sequences for scoring, so that their shared prefix is read only once.
+"""Packing of sequences for scoring, so that what they begin with in common is read only once.
 
-A row holds the shared prefix of several sequences of an example, then the rest of each. A mask
-keeps the rests from seeing each other, and their positions continue from the end of the prefix. A
-question's prompt is thus read once for all choices, and a record once for several references.
+Each sequence of a row continues what the one before it began with: the choices of a question
+their prompt, references their record, and questions the solved examples before them. A mask keeps
+a token from seeing any but those of its own sequence, and positions count in that sequence too.
+The last token of a sequence is left out, since nothing is predicted from it.
 
 Models that ignore such masks get one row per sequence instead.
 """
@@ -18,8 +19,17 @@ from numpy.typing import NDArray
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.data.encoded import CausalSplit, Indices
 
-_ROOM = 256  # tokens of a row after the prefix; attention costs the square of its length
-_PADDING = -1
+# Attention costs the square of a row's length: beside its first sequence there is room for as many
+# tokens again, and always for these.
+_ROOM = 256
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Tokens of a row that continue the first ``shared`` tokens of the sequence before them."""
+
+    shared: int
+    tokens: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -27,20 +37,45 @@ class Row:
     """One row, and the targets to predict from it.
 
     Attributes:
-        tokens: (width,) shared prefix first.
-        positions: (width,) position of each token in its own sequence.
-        owners: (width,) 0 for shared tokens, else the number of the sequence in the row.
+        stretches: its tokens; a sequence that adds none has no stretch.
         wanted: (targets,) which tokens of the row to predict from.
         targets: (targets,) the tokens that follow.
         numbers: (targets,) index of each among the targets of all rows.
     """
 
-    tokens: NDArray[np.int32]
-    positions: Indices
-    owners: Indices
+    stretches: Sequence[Stretch]
     wanted: Indices
     targets: NDArray[np.int32]
     numbers: Indices
+
+    @property
+    def width(self) -> int:
+        """Number of its tokens."""
+        return sum(len(each.tokens) for each in self.stretches)
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """All tokens, (width,)."""
+        return np.concatenate([each.tokens for each in self.stretches])
+
+    @property
+    def positions(self) -> Indices:
+        """Position of each token in its own sequence, (width,)."""
+        starts = [each.shared for each in self.stretches]
+        sizes = [len(each.tokens) for each in self.stretches]
+        return np.concatenate([s + np.arange(size) for s, size in zip(starts, sizes, strict=True)])
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Return which tokens see which, (width, width): those before them in their sequence."""
+        positions = self.positions
+        seen = np.zeros((len(positions), len(positions)), dtype=bool)
+        sequence = np.arange(0)  # places of its tokens in the row
+        start = 0
+        for stretch in self.stretches:
+            own = np.arange(start, start := start + len(stretch.tokens))
+            sequence = np.append(sequence[: stretch.shared], own)
+            seen[own[0] : start, sequence] = positions[sequence] <= positions[own, None]
+        return seen
 
 
 def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> list[Row]:
@@ -49,78 +84,91 @@ def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> lis
     Args:
         split: split with the sequences.
         examples: some of its examples.
-        together: whether sequences of an example share rows; otherwise each has its own.
+        together: whether sequences share rows; otherwise each has its own.
     """
-    rows: list[Row] = []
+    rows: list[_OpenRow] = []
     number = 0
     for example in examples:
-        members = np.arange(split.sequence_offsets[example], split.sequence_offsets[example + 1])
-        if not together:
-            for member in members:
-                rows.append(_row(split, np.array([member]), int(split.lengths[member]), number))
-                number += len(rows[-1].numbers)
-            continue
-        shared = _shared(split, members)
-        rests = np.cumsum(split.lengths[members] - shared)
-        for part in np.split(members, np.flatnonzero(np.diff(rests // _ROOM)) + 1):
-            rows.append(_row(split, part, shared, number))
-            number += len(rows[-1].numbers)
-    return rows
+        first, stop = split.sequence_offsets[example], split.sequence_offsets[example + 1]
+        for sequence in range(first, stop):
+            tokens = split.input_ids[split.offsets[sequence] : split.offsets[sequence + 1]]
+            (places,), _ = split.target_places(np.array([sequence]))
+            if not (together and rows and rows[-1].takes(tokens, begins=sequence == first)):
+                rows.append(_OpenRow())
+            rows[-1].add(tokens, places, number)
+            number += len(places)
+    return [row.closed() for row in rows]
+
+
+class _OpenRow:
+    """A row that sequences are added to."""
+
+    def __init__(self) -> None:
+        self._stretches: list[Stretch] = []
+        self._targets: list[tuple[Indices, NDArray[np.int32], Indices]] = []
+        self._last = np.zeros(0, np.int32)  # the sequence before, and the place of each token
+        self._places = np.arange(0)
+        self._width = self._most = 0
+
+    def takes(self, tokens: NDArray[np.int32], *, begins: bool) -> bool:
+        """Whether the row has room for a sequence, and saves much if it begins an example."""
+        shared = _shared(self._last, tokens[:-1])
+        fits = self._width + len(tokens) - 1 - shared <= self._most
+        return fits and (not begins or 2 * shared > len(tokens))
+
+    def add(self, tokens: NDArray[np.int32], places: Indices, number: int) -> None:
+        """Add a sequence with targets at some places, numbered from ``number`` on."""
+        read = tokens[:-1]
+        shared = _shared(self._last, read)
+        if shared < len(read):
+            self._stretches.append(Stretch(shared, read[shared:]))
+        own = self._width + np.arange(len(read) - shared)
+        self._last, self._places = read, np.append(self._places[:shared], own)
+        self._width += len(own)
+        self._most = self._most or self._width + max(self._width, _ROOM)
+        numbers = number + np.arange(len(places))
+        self._targets.append((self._places[places - 1], tokens[places], numbers))
+
+    def closed(self) -> Row:
+        """Return the row."""
+        wanted, targets, numbers = map(np.concatenate, zip(*self._targets, strict=True))
+        return Row(self._stretches, wanted, targets, numbers)
+
+
+def _shared(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
+    """Return the number of tokens that two sequences begin with in common."""
+    most = min(len(one), len(other))
+    differs = one[:most] != other[:most]
+    return int(differs.argmax()) if differs.any() else most
 
 
 def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> Batch:
     """Return rows as a batch shared by all runs; run-major, without targets."""
-    owners = _padded([row.owners for row in rows], _PADDING)
     inputs: dict[str, NDArray[Any]] = {
         "input_ids": _padded([row.tokens for row in rows], pad_id),
         "positions": _padded([row.wanted for row in rows], 0),
     }
-    if owners.max() > 0:
-        inputs["attention_mask"] = _seen(owners)
+    if any(len(row.stretches) > 1 for row in rows):
+        inputs["attention_mask"] = _seen(rows)
         inputs["position_ids"] = _padded([row.positions for row in rows], 0)
-    else:  # the model needs no extra inputs for these sequences
-        inputs["attention_mask"] = (owners != _PADDING).astype(np.int64)
+    else:  # the model needs no extra inputs for sequences alone
+        inputs["attention_mask"] = _padded([np.ones_like(row.tokens) for row in rows], 0)
     tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
     return Batch.of_prompts(
         {name: each.repeat(runs, *[1] * (each.dim() - 1)) for name, each in tensors.items()}
     )
 
 
-def _seen(owners: Indices) -> NDArray[np.bool_]:
-    """Return which tokens see which, (rows, 1, tokens, tokens), from the owners of the tokens."""
-    places = np.arange(owners.shape[1])
-    seen = (owners[:, None] == 0) | (owners[:, None] == owners[:, :, None])
-    seen &= (owners[:, None] != _PADDING) & (places <= places[:, None])
-    seen |= places == places[:, None]  # padding sees itself: seeing nothing would give NaN
-    return np.asarray(seen[:, None])
+def _seen(rows: Sequence[Row]) -> NDArray[np.bool_]:
+    """Return which tokens see which, (rows, 1, tokens, tokens).
 
-
-def _shared(split: CausalSplit, members: Indices) -> int:
-    """Return the length of the prompt prefix that all sequences share."""
-    most = int(split.prompts[members].min())
-    begins = split.input_ids[split.offsets[members][:, None] + np.arange(most)]
-    differs = (begins != begins[0]).any(axis=0)
-    return int(differs.argmax()) if differs.any() else most
-
-
-def _row(split: CausalSplit, members: Indices, shared: int, number: int) -> Row:
-    sequences = [split.input_ids[split.offsets[s] : split.offsets[s + 1]] for s in members]
-    wanted, targets, width = [], [], shared
-    for sequence, member in zip(sequences, members, strict=True):
-        (places,), _ = split.target_places(np.array([member]))
-        before = places - 1
-        wanted.append(np.where(before < shared, before, before - shared + width))
-        targets.append(sequence[places])
-        width += len(sequence) - shared
-    rests = [len(sequence) - shared for sequence in sequences]
-    return Row(
-        np.concatenate([sequences[0][:shared], *(each[shared:] for each in sequences)]),
-        np.concatenate([np.arange(shared), *(shared + np.arange(rest) for rest in rests)]),
-        np.repeat(np.arange(len(members) + 1), [shared, *rests]),
-        np.concatenate(wanted),
-        np.concatenate(targets),
-        number + np.arange(sum(map(len, targets))),
-    )
+    Padding sees itself: seeing nothing would give NaN.
+    """
+    width = max(row.width for row in rows)
+    seen = np.repeat(np.eye(width, dtype=bool)[None], len(rows), axis=0)
+    for mask, row in zip(seen, rows, strict=True):
+        mask[: row.width, : row.width] = row.seen()
+    return seen[:, None]
 
 
 def _padded(values: Sequence[NDArray[np.integer]], filling: int) -> Indices:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from gapbench.bench.config.run import Cell, Folds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource
+from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.files import replacing
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.core.seeding import seed_of
@@ -112,8 +113,24 @@ def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
         size = max(1, round(len(rows) * task.source.test_share))
         seed = seed_of("test", task.name, task.version)
         train, test = divide(task, rows, size, seed, "source.test_share")
-        return {"train": train, "test": test}
-    return {split: _read(task, split, sources) for split in task.splits.official}
+        found = {"train": train, "test": test}
+    else:
+        found = {split: _read(task, split, sources) for split in task.splits.official}
+    if task.test_size is None:
+        return found
+    return {n: rows if n == "train" else _spaced(task, n, rows) for n, rows in found.items()}
+
+
+def _spaced(task: Task, split: str, rows: Rows) -> Rows:
+    """Return as many rows of a test split as are scored: neighbours of a document, else spaced."""
+    size, most = task.test_size or len(rows), len(rows)
+    if size > most:
+        raise DataError(
+            f"{place(task, split)}: field 'test_size' is {size}, but there are {most} examples; "
+            "give at most as many, or leave it out to score all"
+        )
+    numbers = np.arange(size)
+    return rows.take(numbers if task.joined else numbers * most // size)
 
 
 def _read(task: Task, split: str, sources: Sources) -> Rows:

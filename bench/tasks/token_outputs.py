@@ -32,7 +32,7 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     most = min(most_tokens(state.axis), MAX_LOGITS // vocabulary // runs)
     state.model.eval()
     with torch.inference_mode(), sharing(state.model) as prefix:
-        for places in evaluation_batches(np.array([len(row.tokens) for row in rows]), most):
+        for places in evaluation_batches(np.array([row.width for row in rows]), most):
             chosen = [rows[place] for place in places]
             prefix.distinct = len(chosen)
             logits = method.predict(state, batch(chosen, runs, split.pad_id, state.axis.device))

@@ -75,6 +75,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "task.splits.test": {"task.splits.test": "test"},
     "task.splits.more": {"task.splits.more": {"odd": "odd"}},
     "task.validation_size": {"task.validation_size": 9},
+    "task.test_size": {"task.test_size": 9},
     "task.max_length": {"task.max_length": 17},
     "data.name": {"data.name": "files"},
     "data.digest": {"data.digest": "3" * 40},

@@ -20,6 +20,7 @@ from tests.support.causal_files import (
     NOUNS,
     TALK,
     TELL,
+    WORDS,
     Made,
     losses,
     make,
@@ -41,6 +42,15 @@ CUT: dict[str, list[Any]] = {
     "choices": [["old", "shy and small", "not red"]],
     "label": [1],
 }
+# Questions after the same solved examples, and questions that begin alike for a word or two.
+AFTER: dict[str, list[Any]] = {
+    "who": [
+        f"{'red old small shy ' * 5}{noun} and {other}" for noun in NOUNS for other in WORDS[:16]
+    ],
+    "choices": [["old", "shy and small", "not red"]] * 80,
+    "label": [1] * 80,
+}
+APART = AFTER | {"who": [f"{noun} and {other}" for other in WORDS[:16] for noun in NOUNS]}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -50,27 +60,54 @@ def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_rows_hold_every_decision_once_in_order(decoder: Path) -> None:
-    """Rows put together have the targets of all sequences, and shared tokens once a row."""
+    """Rows put together have the targets of all sequences, each after its own tokens alone."""
     split = make(decoder, make_task(TELL), dict.fromkeys(SPLITS, MANY)).data.test
     assert isinstance(split, CausalSplit)
     rows = pack(split, np.arange(len(split)))
-    assert 2 < len(rows) < 6
+    assert len(rows) == 2  # of two records
     expected = [split.input_ids[a + p : b] for a, b, p in bounds(split)]
     np.testing.assert_array_equal(
         np.concatenate([row.targets for row in rows]), np.concatenate(expected)
     )
     numbers = np.concatenate([row.numbers for row in rows])
     np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
-    for row in rows:
-        prompt = int(split.prompts[0]) if row is not rows[-1] else int(split.prompts[-1])
-        assert (row.owners == 0).sum() == prompt
-        assert (row.positions < max(split.lengths)).all()
+    before = [split.input_ids[a : a + p + i] for a, b, p in bounds(split) for i in range(b - a - p)]
+    found = [row.tokens[row.seen()[place]] for row in rows for place in row.wanted]
+    assert len(found) == len(before)
+    for seen, tokens in zip(found, before, strict=True):
+        np.testing.assert_array_equal(seen, tokens)
 
 
-@pytest.mark.parametrize("content", [TELL, CHOOSE], ids=["many references", "cut prompts"])
-def test_packed_sequences_score_as_they_do_alone(content: dict[str, Any], decoder: Path) -> None:
+def test_rows_read_once_what_sequences_begin_with(decoder: Path) -> None:
+    """Those of an example share what they can; examples, where it is most of their tokens.
+
+    A row has room for 256 tokens beside its first sequence.
+    """
+    split = make(decoder, make_task(TELL), dict.fromkeys(SPLITS, MANY)).data.test
+    first, _ = pack(split, np.arange(2))  # type: ignore[arg-type]
+    assert first.width < sum(split.lengths[:80] - 1) / 4
+    distinct = {
+        tuple(split.input_ids[a : a + size])
+        for a, b, _ in bounds(split)[:80]  # type: ignore[arg-type]
+        for size in range(1, b - a)
+    }
+    assert first.width == len(distinct)
+    for content, fewest, most in ((AFTER, 2, 3), (APART, 80, 80)):
+        choices = make(decoder, make_task(CHOOSE), dict.fromkeys(SPLITS, content)).data.test
+        rows = pack(choices, np.arange(80))  # type: ignore[arg-type]
+        assert fewest <= len(rows) <= most
+        assert max(row.width for row in rows) <= 256 + max(choices.lengths)
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [(TELL, MANY), (CHOOSE, CUT), (CHOOSE, AFTER)],
+    ids=["many references", "cut prompts", "after solved examples"],
+)
+def test_packed_sequences_score_as_they_do_alone(
+    content: dict[str, Any], rows: dict[str, list[Any]], decoder: Path
+) -> None:
     """Neither neighbours in a row, nor a row's end, nor a shared start changes a loss."""
-    rows = MANY if content is TELL else CUT
     made = make(decoder, make_task(content), dict.fromkeys(SPLITS, rows))
     expected = alone(made)
     if content is TELL:
@@ -78,8 +115,8 @@ def test_packed_sequences_score_as_they_do_alone(content: dict[str, Any], decode
             made.untuned()["loss"][0], np.concatenate(expected), rtol=0, atol=1e-9
         )
     else:
-        sums = [-each.sum() for each in expected]
-        np.testing.assert_allclose(made.untuned()["logits"][0], [sums], rtol=0, atol=1e-9)
+        sums = np.reshape([-each.sum() for each in expected], (-1, 3))
+        np.testing.assert_allclose(made.untuned()["logits"][0], sums, rtol=0, atol=1e-9)
 
 
 def test_answers_of_a_dialogue_score_as_the_plain_model_scores_them(decoder: Path) -> None:

@@ -8,6 +8,7 @@ import transformers
 
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Protocol, Training
 from gapbench.bench.config.task import Splits, load
+from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks.dataset import prepare, read_rows
@@ -150,6 +151,25 @@ def test_further_test_splits_come_beside_the_test_split(sources: Sources, reader
     assert plain.more == {}
     assert plain.test.input_ids.tolist() == data.test.input_ids.tolist()
     assert sources.data(more.task) != cell.data
+
+
+def test_as_many_test_rows_are_scored_as_the_task_says(sources: Sources, reader: Reader) -> None:
+    """Evenly spaced ones of every test split, neighbours of a document; training rows all."""
+    cell = _cell(sources)
+    fewer = cell.changed({"task": cell.task.model_copy(update={"test_size": 4})})
+    data, whole = (prepare(each, sources, reader) for each in (fewer, cell))
+    assert data.test.example_ids.tolist() == [0, 2, 5, 7]
+    assert data.test.targets.tolist() == whole.test.targets[[0, 2, 5, 7]].tolist()
+    assert data.train.example_ids.tolist() == whole.train.example_ids.tolist()
+    most = cell.changed({"task": cell.task.model_copy(update={"test_size": 11})})
+    says = r"split 'test': field 'test_size' is 11, but there are 10 examples; give at most as many"
+    with pytest.raises(DataError, match=says):
+        prepare(most, sources, reader)
+    spaced = load("syn_text").model_copy(update={"test_size": 3})
+    document = spaced.model_copy(update={"join": " "})
+    third = len(read_rows(load("syn_text"), sources)["test"]) // 3
+    assert read_rows(spaced, sources)["test"].numbers[1] == third > 1
+    assert read_rows(document, sources)["test"].numbers.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("task", ["cola", "mrpc", "rte", "stsb", "sst2", "qnli", "qqp", "wnli"])
