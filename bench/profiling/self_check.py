@@ -120,7 +120,7 @@ def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
     """
     limit = length_limits.largest(backbone.config, longest - _BEYOND - max(_RESTS) + 1)
     subject = {
-        "self check": 3,
+        "self check": 4,
         "backbone": backbone.identity,
         "limit": limit,
         "versions": [torch.__version__, transformers.__version__],
@@ -183,10 +183,16 @@ def _scored(model: Any, split: CausalSplit, *, together: bool) -> Tensor:
 
 
 def _alone(model: Any, split: CausalSplit) -> Tensor:
-    """Return the same from each text alone, without its last token."""
+    """Return the same from each text alone, but for the last target without a token that it reads.
+
+    Logits that depend on later tokens then differ.
+    """
+    found = []
     texts = np.split(split.input_ids, split.offsets[1:-1])
-    pairs = zip(texts, split.prompts, strict=True)
-    return torch.cat([_last(model, text[:-1], len(text) - prompt) for text, prompt in pairs])
+    for text, prompt in zip(texts, split.prompts, strict=True):
+        targets = len(text) - prompt
+        found += [_last(model, text[:-2], targets - 1), _last(model, text[:-1], 1)]
+    return torch.cat(found)
 
 
 def _step(model: Any, split: CausalSplit) -> Tensor:
