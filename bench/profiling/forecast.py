@@ -5,9 +5,11 @@ scoring a sequence depend on the machine, the backbone, the method and the lengt
 they are measured for each of these; everything else is counting.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +37,7 @@ MOST_RUNS = 4  # runs in the measured stack; larger stacks change little
 _SEQUENCES = 32  # scored to measure the time
 _WRITTEN = 4  # texts generated to measure the time
 _ROUNDS = 2
+_LONG_S = {"cpu": 2.0, "cuda": math.inf}  # first actions on a GPU wait for its libraries
 _SCORING_VERSION = 2  # raised when a sequence takes another time to score than before
 _IDLE = 0.8  # minimum share of a core that this process gets on an otherwise idle computer
 
@@ -109,10 +112,11 @@ def measure(
     """Time some steps and the scoring of a few sequences, of second tests too."""
     kind = kinds.get(stack[0].cell.task.kind)
     runs, step, split = len(stack), 0.0, task_data.scored_first
+    seconds = partial(timed, device=device, long=_LONG_S[device.type])
     if registry.get(stack[0].cell.method).trains:
         stepper = Stepper(stack, backbone, task_data, device)
         method, state = stepper.method, stepper.state
-        step = timed(stepper, device, _ROUNDS) / runs
+        step = seconds(stepper, rounds=_ROUNDS) / runs
     else:
         method, state = set_up(stack, backbone, task_data, device)
     subset, few = EvalSubset.of(split, _SEQUENCES), EvalSubset.of(split, _WRITTEN)
@@ -124,11 +128,11 @@ def measure(
     def seconds_per_token(test: ReadyTest) -> float:
         part = replace(test, subset=EvalSubset.of(test.subset.split, _SEQUENCES))
         with torch.inference_mode():
-            testing = timed(lambda: part.outputs(method, state, backbone.tokenizer), device, 1)
+            testing = seconds(lambda: part.outputs(method, state, backbone.tokenizer), rounds=1)
         return testing / runs / _tokens(part.subset)
 
-    scoring = timed(lambda: kind.outputs(method, state, subset), device, 1)
-    finishing = timed(finish, device, 1)
+    scoring = seconds(lambda: kind.outputs(method, state, subset), rounds=1)
+    finishing = seconds(finish, rounds=1)
     return Pace(
         step,
         scoring / runs / len(subset.sequences),

@@ -4,6 +4,7 @@
 """
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -102,16 +103,29 @@ def measure(
     return StepSpeed(len(runs), seconds / len(runs), peak.bytes())
 
 
-def timed(action: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
-    """Return the median seconds of an action, after a warm-up."""
-    found = []
-    for _ in range(rounds + 1):
+def timed(
+    action: Callable[[], object],
+    device: torch.device,
+    rounds: int = _ROUNDS,
+    *,
+    long: float = math.inf,
+) -> float:
+    """Return the median seconds of an action, after a warm-up.
+
+    Args:
+        action: what to time.
+        device: device that it computes on.
+        rounds: times that count.
+        long: seconds from which the warm-up counts, alone: little of it is warming up.
+    """
+    found: list[float] = []
+    while len(found) <= rounds and max(found, default=0.0) < long:
         _wait(device)
         began = time.perf_counter()
         action()
         _wait(device)
         found.append(time.perf_counter() - began)
-    return statistics.median(found[1:])
+    return statistics.median(found[1:] or found)
 
 
 def operations(step: Stepper) -> float:

@@ -41,6 +41,17 @@ def test_time_is_the_median_without_the_first(monkeypatch: pytest.MonkeyPatch) -
     assert len(done) == 4
 
 
+def test_a_long_first_time_counts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is done once, and what does not as often as ever."""
+    clock = iter([0.0, 2.0, 0.0, 1.0, 0.0, 0.5])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    done: list[int] = []
+    assert timed(lambda: done.append(1), CPU, rounds=3, long=2.0) == 2.0
+    assert len(done) == 1
+    assert timed(lambda: done.append(1), CPU, rounds=1, long=2.0) == 0.5
+    assert len(done) == 3
+
+
 def test_ceiling_is_a_rate() -> None:
     """Any processor multiplies between a million and a quadrillion numbers a second."""
     assert 1e6 < ceiling(torch.float32, CPU) < 1e15
