@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gapbench.bench.config.task import Task, parse
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import parse
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import suggest

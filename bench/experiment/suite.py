@@ -24,8 +24,8 @@ from gapbench.bench.config.run import (
     SecondTest,
 )
 from gapbench.bench.config.task import Task
-from gapbench.bench.config.task import load as load_task
-from gapbench.bench.config.task import parse as parse_task
+from gapbench.bench.config.task_files import load as load_task
+from gapbench.bench.config.task_files import parse as parse_task
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data import readers
@@ -95,13 +95,13 @@ def score(
 
 def _task(name: str, chosen: Sequence[str]) -> Task:
     if name.endswith((".yaml", ".yml")):
-        task = task_config.of_file(Path(name))
+        task = task_files.of_file(Path(name))
     else:
-        task = task_config.load(name)
+        task = task_files.load(name)
     if not chosen:
         return task
     change = {"metrics": tuple(chosen), "checkpoint_metric": task.selection}
-    return task_config.parse(task.model_dump() | change, f"task {task.name!r} with --metrics")
+    return task_files.parse(task.model_dump() | change, f"task {task.name!r} with --metrics")
 
 
 def _examples(table: Table, rows: Rows, path: Path) -> str:

@@ -31,7 +31,7 @@ import transformers
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import load_backbone, set_up
 from gapbench.bench.config.run import Budget, Cell, Run, Training
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task_files import load
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.data.encoded import EncodedSplit, TaskData

@@ -21,7 +21,7 @@ import transformers
 
 from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.run import Budget, Cell, Training
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task_files import load
 from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.metrics import classification

@@ -26,7 +26,8 @@ from gapbench.bench.adaptation.registry import resolve_config
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Budget, Cell, Run, Training
-from gapbench.bench.config.task import Task, load
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import load
 from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gapbench.bench.config.run import Cell, Fingerprint, Run
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task_files import load
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.core.process import prepare
 from gapbench.bench.data import packing
 from gapbench.bench.data.encoded import AbsentSplit, CausalSplit, Indices, TaskData
@@ -42,7 +42,7 @@ def apart(split: CausalSplit, examples: Indices, *, together: bool) -> list[Row]
 
 def scorer(options: argparse.Namespace) -> Callable[[], Outputs]:
     """Return what scores the first test rows of the task with the backbone in float32."""
-    task = task_config.load(options.task)
+    task = task_files.load(options.task)
     (run,) = make_runs(task, "untuned")
     run = replace(run, cell=run.cell.changed({"precision": "fp32"}))
     rows = read_rows(task, Sources(options.data))["test"].take(np.arange(options.questions))

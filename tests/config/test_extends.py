@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gapbench.bench.config.task import load, of_file
+from gapbench.bench.config.task_files import load, of_file
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.sources import Sources
 

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gapbench.bench.config.task import Task, parse
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import parse
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.data.rows import class_column, read_classes

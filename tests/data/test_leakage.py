@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gapbench.bench.config.task import builtin_names, load
+from gapbench.bench.config.task_files import builtin_names, load
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.loading import load_tokenizer

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from gapbench.bench.config.task import Task, load
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import load
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.data.sources import Sources

@@ -10,7 +10,8 @@ from unittest import mock
 import pandas as pd
 import pytest
 
-from gapbench.bench.config.task import Task, load
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import load
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.tasks.kinds.labels import MOST_NUMBERED_CLASSES

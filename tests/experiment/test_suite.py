@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.config.run import Budget
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.data.sources import Sources
@@ -206,19 +206,19 @@ def test_restricted_suite_keeps_the_hashes_of_its_runs(small: SmallSuite) -> Non
 
 def test_task_beside_a_suite_hides_the_builtin_one(small: SmallSuite) -> None:
     """A suite's own task file is read first."""
-    name = task_config.builtin_names()[0]
+    name = task_files.builtin_names()[0]
     own = small.task_path.with_name(f"{name}.yaml")
     own.write_text(yaml.safe_dump(TASK | {"name": name, "version": 99}))
-    assert task_config.load(name, small.folder).version == 99
-    assert task_config.load(name).version != 99
+    assert task_files.load(name, small.folder).version == 99
+    assert task_files.load(name).version != 99
 
 
 def test_listed_tasks_are_all_the_files_and_each_is_valid() -> None:
     """Every task file of the package is found by listing and can be read."""
-    names = task_config.builtin_names()
+    names = task_files.builtin_names()
     assert len(names) >= 4
     assert len(names) == len(list(Path(str(files("gapbench.suites"))).rglob("tasks/*.yaml")))
-    assert [task_config.load(name).name for name in names] == names
+    assert [task_files.load(name).name for name in names] == names
 
 
 def test_listed_suites_are_all_the_files_and_each_expands(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import gapbench
 from gapbench.bench.cli.parser import build_parser
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.config.task import Task
-from gapbench.bench.config.task import load as load_task
-from gapbench.bench.config.task import parse as parse_task
+from gapbench.bench.config.task_files import load as load_task
+from gapbench.bench.config.task_files import parse as parse_task
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import laid_over, validate
 from gapbench.bench.data.sources import Sources

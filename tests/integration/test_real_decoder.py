@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task_files import load
 from tests.benchmarks import real_decoder
 
 COLUMNS = {"label": "label", "choice": {"options": "choices"}}

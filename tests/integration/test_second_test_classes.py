@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import gapbench
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task_files import load
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.second_tests import second_test

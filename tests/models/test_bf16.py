@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, StepReport, TrainState
 from gapbench.bench.config.head import LANGUAGE_MODEL
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task_files import load
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.experiment import suite

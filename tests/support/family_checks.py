@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
 from gapbench.bench.core.errors import BenchError, StartError
@@ -79,7 +79,7 @@ def checked(family: str, kind: str, folder: Path) -> Cell:
         kind: one of `TASKS`.
         folder: where a checkpoint for this cell can be saved.
     """
-    task = task_config.load(TASKS[kind])
+    task = task_files.load(TASKS[kind])
     try:
         tiny_families.config(family).save_pretrained(folder)
         reason = loading.unsupported_reason(str(folder), task)

@@ -27,7 +27,7 @@ import yaml
 from tqdm import tqdm
 
 from gapbench.bench.cli.main import main
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run, Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.sources import Sources
@@ -178,7 +178,7 @@ def stand_ins(folder: Path, name: str) -> Sources:
     """Return sources with an empty file for every split of a suite that is only expanded."""
     suite, path = suites.load(name)
     for entry in (each for task in suite.tasks for each in (task, *task.also_test)):
-        task = task_config.load(entry.task, path.parent)
+        task = task_files.load(entry.task, path.parent)
         own = folder / (task.folder or task.name)
         own.mkdir(exist_ok=True)
         for split in task.files.values():

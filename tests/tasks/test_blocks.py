@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gapbench.bench.config.run import Block, Budget, Cell, Fingerprint, Folds, Run, Training
-from gapbench.bench.config.task import Task, load
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import load
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import validate
 from gapbench.bench.metrics import classification
@@ -188,7 +189,7 @@ def test_labels_may_be_names_of_the_task_or_of_the_row() -> None:
 
 def test_replacements_clean_prompt_and_choices() -> None:
     """HellaSwag's marks become full stops or nothing, as its task file says."""
-    task = task_config.load("hellaswag")
+    task = task_files.load("hellaswag")
     row: dict[str, list[Any]] = {
         "activity_label": ["Cooking"],
         "ctx": ["[header] How to cook [title] Wash it. [step] Then  they"],

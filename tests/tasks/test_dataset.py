@@ -7,7 +7,8 @@ import pytest
 import transformers
 
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Protocol, Training
-from gapbench.bench.config.task import Splits, load
+from gapbench.bench.config.task import Splits
+from gapbench.bench.config.task_files import load
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Reader

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench import metrics
-from gapbench.bench.config.task import Task, parse
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_files import parse
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.metrics import base
 from gapbench.bench.tasks import kinds

@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import laid_over
 from gapbench.bench.data.encoded import AbsentSplit, TaskData
@@ -53,8 +54,8 @@ def test_likelihoods_are_those_of_lm_evaluation_harness(
 ) -> None:
     """Letters and answers, without and after examples, to 1e-6 in double precision."""
     name, shots = form.split("/")
-    base = task_config.load(name)
-    task = task_config.parse(
+    base = task_files.load(name)
+    task = task_files.parse(
         laid_over(base.model_dump(), {"shots": {"number": int(shots)}, "max_length": POSITIONS}),
         form,
     )
@@ -115,7 +116,7 @@ def stored(folder: Path, **tables: dict[str, list[Any]]) -> Sources:
 
 def test_prompt_follows_introduction_and_solved_examples_of_its_part(tmp_path: Path) -> None:
     """Examples are the first rows with the row's value, in order; answers are letters."""
-    task = task_config.parse(TASK, "here")
+    task = task_files.parse(TASK, "here")
     rows = read_rows(task, stored(tmp_path))["test"]
     pairs = rows.columns["pairs"]
     assert pairs[0] == [
@@ -128,7 +129,7 @@ def test_prompt_follows_introduction_and_solved_examples_of_its_part(tmp_path: P
     ]
     assert pairs[1][0][0].count("Answer: B\n\n") == 2
     assert [letter for _, letter in pairs[1]] == ["A", "B", "C"]
-    none = task_config.parse(laid_over(TASK, {"shots": {"number": 0}}), "here")
+    none = task_files.parse(laid_over(TASK, {"shots": {"number": 0}}), "here")
     assert read_rows(none, stored(tmp_path))["test"].columns["pairs"][2][0] == (
         "About hard sums:\n\n6 + 6?\nA. 12\nB. 13\nAnswer:",
         "A",
@@ -137,7 +138,7 @@ def test_prompt_follows_introduction_and_solved_examples_of_its_part(tmp_path: P
 
 def test_rows_without_enough_examples_or_a_known_part_are_refused(tmp_path: Path) -> None:
     """The message names the row, what is missing and the way out."""
-    many = task_config.parse(laid_over(TASK, {"shots": {"number": 3}}), "here")
+    many = task_files.parse(laid_over(TASK, {"shots": {"number": 3}}), "here")
     says = (
         r"split 'test', row 0: field 'shots.number' is 3, but .*split 'dev' has 2 rows with topic"
     )
@@ -145,7 +146,7 @@ def test_rows_without_enough_examples_or_a_known_part_are_refused(tmp_path: Path
         read_rows(many, stored(tmp_path))
     odd = TEST | {"topic": ["plain_sums", "words", "odd"]}
     with pytest.raises(DataError, match="row 2: column 'topic' holds 'odd', allowed: the parts in"):
-        read_rows(task_config.parse(TASK, "here"), stored(tmp_path, test=odd))
+        read_rows(task_files.parse(TASK, "here"), stored(tmp_path, test=odd))
 
 
 def test_topics_of_a_file_without_types_may_look_like_numbers(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_topics_of_a_file_without_types_may_look_like_numbers(tmp_path: Path) ->
     change = {"options": ["x", "y"], "part_groups": None}
     source = {"test": str(tmp_path / "test.csv")}
     content = TASK | {"source": source, "shots": None, "choice": TASK["choice"] | change}
-    rows = read_rows(task_config.parse(content, "here"), Sources())["test"]
+    rows = read_rows(task_files.parse(content, "here"), Sources())["test"]
     assert rows.columns["part"] == topics
     prompts = [pairs[0][0] for pairs in rows.columns["pairs"]]
     assert [prompt.partition(":")[0] for prompt in prompts] == [f"About {each}" for each in topics]
@@ -166,7 +167,7 @@ def test_scores_by_part_and_group_and_their_mean(decoder: Path, tmp_path: Path) 
     """Parts and groups are scored apart; the macro mean weighs parts alike, whatever their size."""
     table = {name: values * 4 for name, values in TEST.items()}
     table = {name: [*values, *values[:2]] for name, values in table.items()}
-    task = task_config.parse(TASK, "here")
+    task = task_files.parse(TASK, "here")
     rows = read_rows(task, stored(tmp_path, test=table))["test"]
     made, kind = encoded(decoder, task, rows), kinds.get("choice")
     logits = np.random.default_rng(0).normal(size=(14, 3))
@@ -207,11 +208,11 @@ def test_bad_task_is_refused(change: dict[str, Any], says: str) -> None:
     if "source" in change:
         content["source"] = change["source"]
     with pytest.raises(ConfigError, match=says):
-        task_config.parse(content, "task.yaml")
+        task_files.parse(content, "task.yaml")
 
 
 def test_groups_of_mmlu_hold_each_of_its_57_subjects_once() -> None:
     """They are those of the authors' code: 18, 13, 12 and 14 subjects."""
-    groups = task_config.load("mmlu").model_dump()["choice"]["part_groups"]
+    groups = task_files.load("mmlu").model_dump()["choice"]["part_groups"]
     assert [len(own) for own in groups.values()] == [18, 13, 12, 14]
     assert len({part for own in groups.values() for part in own}) == 57

@@ -9,7 +9,7 @@ import pytest
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
@@ -101,7 +101,7 @@ def test_answers_are_recovered_from_the_windows_that_hold_them(name: str, seed: 
 @pytest.mark.parametrize("name", ["squad_v1", "squad_v2"])
 def test_built_in_tasks_read_the_layout_of_the_hub(name: str) -> None:
     """Both versions read ids, titles and mappings of lists; only the second leaves one open."""
-    task, kind = task_config.load(name), kinds.get("span")
+    task, kind = task_files.load(name), kinds.get("span")
     rows: Rows = {"id": ["x"] * 8} | questions(8, 0, answerable=1.0 if name == "squad_v1" else 0.5)
     read = kind.read(task, "here", rows)
     assert read.targets.tolist() == [int(bool(given["text"])) for given in rows["answers"]]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import gapbench
-from gapbench.bench.config.task import parse
+from gapbench.bench.config.task_files import parse
 from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.data.encoded import AbsentSplit
 from gapbench.bench.store.record import Record

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import HubSource
 from gapbench.bench.data.rows import Rows
@@ -122,7 +122,7 @@ ROWS: dict[str, tuple[dict[str, Any], list[tuple[str, str]], int]] = {
         for name in names
     },
 }
-BUILTIN = [task_config.load(name) for name in task_config.builtin_names()]
+BUILTIN = [task_files.load(name) for name in task_files.builtin_names()]
 # What the stored copies have otherwise than the published data sets.
 STORED: dict[str, dict[str, Any]] = {
     "arc_easy": {"label": "label", "choice": {"options": "choices"}},
@@ -160,9 +160,7 @@ def test_every_choice_task_has_a_row_here() -> None:
 def test_choice_task_reads_a_row_of_its_data_set(name: str) -> None:
     """Columns, prompt, choices and label are those of the published rows."""
     row, pairs, right = ROWS[name]
-    rows = kinds.get("choice").read(
-        task_config.load(name), "here", {k: [v] for k, v in row.items()}
-    )
+    rows = kinds.get("choice").read(task_files.load(name), "here", {k: [v] for k, v in row.items()})
     assert rows.columns["pairs"] == [pairs]
     assert rows.targets.tolist() == [right]
 
@@ -194,7 +192,7 @@ def test_choice_task_reads_a_row_of_its_data_set(name: str) -> None:
 def test_generation_task_writes_its_input_out(name: str, row: dict[str, Any], prompt: str) -> None:
     """Attributes and triples become one line with a mark at its end."""
     rows = kinds.get("generation").read(
-        task_config.load(name), "here", {k: [v] for k, v in row.items()}
+        task_files.load(name), "here", {k: [v] for k, v in row.items()}
     )
     assert rows.columns["prompt"] == [prompt]
     assert rows.columns["references"] == [["It."]]
@@ -203,7 +201,7 @@ def test_generation_task_writes_its_input_out(name: str, row: dict[str, Any], pr
 @pytest.mark.parametrize("name", STORED)
 def test_stored_copy_of_a_choice_task_is_read_whole(name: str, shared_folder: Path) -> None:
     """Every row of real data has its choices, of which one is right."""
-    task = Task.model_validate(task_config.load(name).model_dump() | STORED[name])
+    task = Task.model_validate(task_files.load(name).model_dump() | STORED[name])
     for split in (task.splits.train, task.splits.test):
         path = shared_folder / "data" / name
         rows = read_file(task, path, split)
@@ -214,14 +212,14 @@ def test_stored_copy_of_a_choice_task_is_read_whole(name: str, shared_folder: Pa
 
 def test_e2e_test_set_has_the_inputs_and_references_of_the_challenge(shared_folder: Path) -> None:
     """630 inputs with 4,693 references, as the organisers count them."""
-    rows = read_file(task_config.load("e2e_nlg"), shared_folder / "data" / "e2e_nlg", "test")
+    rows = read_file(task_files.load("e2e_nlg"), shared_folder / "data" / "e2e_nlg", "test")
     assert len(rows) == 630
     assert sum(map(len, rows.columns["references"])) == 4693
 
 
 def test_webnlg_test_set_is_parted_into_seen_and_unseen(shared_folder: Path) -> None:
     """The parts have the sizes of the challenge; the training set has none."""
-    task, folder = task_config.load("web_nlg"), shared_folder / "data" / "webnlg"
+    task, folder = task_files.load("web_nlg"), shared_folder / "data" / "webnlg"
     parts = read_file(task, folder, "test").columns["part"]
     assert {part: parts.count(part) for part in set(parts)} == {"seen": 971, "unseen": 891}
     assert set(read_file(task, folder, "train").columns["part"]) == {""}

@@ -10,7 +10,7 @@ import torch
 from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from gapbench.bench.config import task as task_config
+from gapbench.bench.config import task_files
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import validate
 from gapbench.bench.data.sources import Sources
@@ -28,7 +28,7 @@ TEST_ROWS = 150
 
 def _shorter(name: str) -> Task:
     """Return a built-in task with fewer rows, which are scored sooner."""
-    task = task_config.load(name)
+    task = task_files.load(name)
     sizes = {"train": 100, "test": TEST_ROWS}
     source = task.source.model_copy(update={"sizes": sizes})
     return task.model_copy(update={"source": source, "validation_size": 40})

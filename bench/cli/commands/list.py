@@ -30,7 +30,7 @@ def _methods() -> Listing:
 
 def _tasks() -> Listing:
     """Return tasks with kind and metrics."""
-    from gapbench.bench.config.task import builtin_names, load
+    from gapbench.bench.config.task_files import builtin_names, load
 
     return [
         {

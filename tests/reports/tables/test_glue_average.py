@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logit
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.config.task import load as load_task
+from gapbench.bench.config.task_files import load as load_task
 from gapbench.bench.experiment.suite import load as load_suite
 from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.store import Store
