@@ -88,8 +88,8 @@ def test_fields_of_other_kinds_may_be_none_as_in_early_records() -> None:
 def test_tasks_are_read_without_torch() -> None:
     """Reports read tasks of every kind, and load no torch for them."""
     program = (
-        "import sys; from gapbench.bench.config import task;"
-        "[task.load(name) for name in task.builtin_names()];"
+        "import sys; from gapbench.bench.config import task_files;"
+        "[task_files.load(name) for name in task_files.builtin_names()];"
         "print(*{'torch', 'transformers', 'datasets'} & set(sys.modules))"
     )
     loaded = subprocess.run(
