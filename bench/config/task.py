@@ -105,10 +105,11 @@ class Task(FrozenModel):
         ge=0,
         description="examples cut from the official train split; at least 1 where there is one",
     )
-    test_size: int | None = Field(
+    test_size: StrictInt | None = Field(
         default=None,
         ge=1,
-        description="rows of each test split that are scored, evenly spaced; None: all",
+        description="examples of each test split that are scored, evenly spaced, or its first rows "
+        "where these are joined; None: all",
     )
     max_length: int = Field(ge=4, le=10**6, description="tokens kept of one input")
     licence: str = ""

@@ -1,9 +1,9 @@
 """Packing of sequences for scoring, so that what they begin with in common is read only once.
 
-Each sequence of a row continues what the one before it began with: the choices of a question
-their prompt, references their record, and questions the solved examples before them. A mask keeps
-a token from seeing any but those of its own sequence, and positions count in that sequence too.
-The last token of a sequence is left out, since nothing is predicted from it.
+Sequences of a row continue what the one before them began with: the choices of a question their
+prompt, references their record, and questions the solved examples before them. A mask keeps a
+token from seeing any but those of its own sequence, and positions count in that sequence too. The
+last token of a sequence is left out, since nothing is predicted from it.
 
 Models that ignore such masks get one row per sequence instead.
 """
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.data.encoded import CausalSplit, Indices
 
-# Attention costs the square of a row's length: beside its first sequence there is room for as many
-# tokens again, and always for these.
+# Attention costs the square of a row's length: beside its first sequence a row has room for as many
+# tokens again, up to a batch of them, and always for these.
 _ROOM = 256
+_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,27 @@ class Row:
         return seen
 
 
-def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> list[Row]:
+def widest(longest: int) -> int:
+    """Return the most tokens of a row whose sequences have up to ``longest``."""
+    return longest + max(longest, _ROOM)
+
+
+def pack(
+    split: CausalSplit,
+    examples: Indices,
+    *,
+    together: bool = True,
+    most_tokens: int = _BATCH,
+    most_targets: int = _BATCH,
+) -> list[Row]:
     """Return rows with every sequence of some examples; their targets are numbered in order.
 
     Args:
         split: split with the sequences.
         examples: some of its examples.
         together: whether sequences share rows; otherwise each has its own.
+        most_tokens: tokens beyond which a row of long sequences does not grow.
+        most_targets: targets of a row of several sequences.
     """
     rows: list[_OpenRow] = []
     number = 0
@@ -93,28 +108,39 @@ def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> lis
         for sequence in range(first, stop):
             tokens = split.input_ids[split.offsets[sequence] : split.offsets[sequence + 1]]
             (places,), _ = split.target_places(np.array([sequence]))
-            if not (together and rows and rows[-1].takes(tokens, begins=sequence == first)):
-                rows.append(_OpenRow())
+            begins = sequence == first
+            if not (together and rows and rows[-1].takes(tokens, len(places), begins=begins)):
+                rows.append(_OpenRow(len(tokens), most_tokens, most_targets))
             rows[-1].add(tokens, places, number)
             number += len(places)
     return [row.closed() for row in rows]
 
 
 class _OpenRow:
-    """A row that sequences are added to."""
+    """A row that sequences are added to, the first one of ``tokens`` tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int, most_tokens: int, most_targets: int) -> None:
+        self._width = 0
+        self._room = tokens + max(min(tokens, most_tokens - tokens), _ROOM)
+        self._room_for_targets = most_targets
         self._stretches: list[Stretch] = []
         self._targets: list[tuple[Indices, NDArray[np.int32], Indices]] = []
         self._last = np.zeros(0, np.int32)  # the sequence before, and the place of each token
         self._places = np.arange(0)
-        self._width = self._most = 0
 
-    def takes(self, tokens: NDArray[np.int32], *, begins: bool) -> bool:
-        """Whether the row has room for a sequence, and saves much if it begins an example."""
+    def takes(self, tokens: NDArray[np.int32], targets: int, *, begins: bool) -> bool:
+        """Whether the row has room for a sequence, and it belongs there.
+
+        It shares most of its tokens, or is of the same example and adds few.
+        """
         shared = _shared(self._last, tokens[:-1])
-        fits = self._width + len(tokens) - 1 - shared <= self._most
-        return fits and (not begins or 2 * shared > len(tokens))
+        own = len(tokens) - 1 - shared
+        belongs = own < shared or (own <= _ROOM and not begins)
+        return (
+            belongs
+            and self._width + own <= self._room
+            and sum(len(each) for each, *_ in self._targets) + targets <= self._room_for_targets
+        )
 
     def add(self, tokens: NDArray[np.int32], places: Indices, number: int) -> None:
         """Add a sequence with targets at some places, numbered from ``number`` on."""
@@ -125,7 +151,6 @@ class _OpenRow:
         own = self._width + np.arange(len(read) - shared)
         self._last, self._places = read, np.append(self._places[:shared], own)
         self._width += len(own)
-        self._most = self._most or self._width + max(self._width, _ROOM)
         numbers = number + np.arange(len(places))
         self._targets.append((self._places[places - 1], tokens[places], numbers))
 
@@ -149,7 +174,7 @@ def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> 
         "positions": _padded([row.wanted for row in rows], 0),
     }
     if any(len(row.stretches) > 1 for row in rows):
-        inputs["attention_mask"] = _seen(rows)
+        inputs["attention_mask"] = _mask(rows)
         inputs["position_ids"] = _padded([row.positions for row in rows], 0)
     else:  # the model needs no extra inputs for sequences alone
         inputs["attention_mask"] = _padded([np.ones_like(row.tokens) for row in rows], 0)
@@ -159,7 +184,7 @@ def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> 
     )
 
 
-def _seen(rows: Sequence[Row]) -> NDArray[np.bool_]:
+def _mask(rows: Sequence[Row]) -> NDArray[np.bool_]:
     """Return which tokens see which, (rows, 1, tokens, tokens).
 
     Padding sees itself: seeing nothing would give NaN.

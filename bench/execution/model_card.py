@@ -56,9 +56,10 @@ def front_matter(record: Record, base: Mapping[str, Any]) -> str:
         if value is not None
     ]
     data = {"type": source.hub, "revision": source.revision} if source else {"type": task.name}
+    part = {"args": {"test_size": task.test_size}} if task.test_size is not None else {}
     result = {
         "task": {"type": pipeline or "other"},
-        "dataset": {"name": task.name, "split": task.splits.official["test"], **data},
+        "dataset": {"name": task.name, "split": task.splits.official["test"], **data, **part},
         "metrics": metrics,
     }
     content = {

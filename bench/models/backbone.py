@@ -130,7 +130,7 @@ class Backbone:
     @property
     def reader(self) -> "Reader":
         """The tokenizer and the window of the model, as encoding needs them."""
-        positions, longest = self._positions, int(self.tokenizer.model_max_length)
+        positions, longest = self.positions, int(self.tokenizer.model_max_length)
         embedding = embedding_weight(self._pristine)
         return Reader(
             self.tokenizer,
@@ -141,7 +141,7 @@ class Backbone:
         )
 
     @property
-    def _positions(self) -> int | None:
+    def positions(self) -> int | None:
         """Number of positions of the model, None if unbounded."""
         if (table := positions_after_padding(self._pristine)) is not None:
             return len(table.weight) - int(table.padding_idx) - 1

@@ -17,7 +17,8 @@ import torch
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config.run import Cell, Run
-from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.encoded import CausalSplit, TaskData
+from gapbench.bench.data.packing import pack
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.stack_size import subject
@@ -38,7 +39,7 @@ _SEQUENCES = 32  # scored to measure the time
 _WRITTEN = 4  # texts generated to measure the time
 _ROUNDS = 2
 _LONG_S = {"cpu": 2.0, "cuda": math.inf}  # first actions on a GPU wait for its libraries
-_SCORING_VERSION = 2  # raised when a sequence takes another time to score than before
+_SCORING_VERSION = 3  # raised when a sequence takes another time to score than before
 _IDLE = 0.8  # minimum share of a core that this process gets on an otherwise idle computer
 
 
@@ -50,7 +51,7 @@ class Pace:
         step: seconds of an update; 0 for a method that trains nothing.
         sequence: seconds of scoring a sequence.
         finish: seconds per example of work for final scores only, such as generating a text.
-        tests: seconds per token of each second test.
+        tests: seconds per token that is read, of each second test.
     """
 
     step: float
@@ -142,6 +143,9 @@ def measure(
 
 
 def _tokens(subset: EvalSubset) -> int:
+    """Return the tokens that scoring reads: what sequences of a row begin with alike, once."""
+    if isinstance(subset.split, CausalSplit):
+        return sum(row.width for row in pack(subset.split, subset.examples))
     return int(subset.split.lengths[subset.sequences].sum())
 
 

@@ -8,6 +8,7 @@ text in its own row, and decodes none.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Cell
 from gapbench.bench.data.encoded import CausalSplit, Texts
-from gapbench.bench.data.packing import batch, pack
+from gapbench.bench.data.packing import batch, pack, widest
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks, length_limits, loading
 from gapbench.bench.models.backbone import Backbone
@@ -33,7 +34,9 @@ from gapbench.bench.tasks.generation import BatchDecoding
 
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
-_BEYOND = 8  # tokens by which a prompt exceeds the limit beyond which a model computes otherwise
+_BEYOND = 8  # tokens by which a prompt or a row exceeds a limit
+_MOST_IN_A_ROW = 256  # tokens that a text adds to a wide row
+_WIDEST = 2**20
 
 
 @dataclass(frozen=True)
@@ -118,28 +121,42 @@ def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
 
     It is measured once for each backbone, limit within ``longest``, and version of the libraries.
     """
-    limit = length_limits.largest(backbone.config, longest - _BEYOND - max(_RESTS) + 1)
+    config = backbone.config
+    limit = length_limits.largest(config, longest - _BEYOND - max(_RESTS) + 1)
+    wide = _limit_of_rows(backbone, longest)
     subject = {
         "self check": 4,
         "backbone": backbone.identity,
-        "limit": limit,
+        "limits": [limit, wide, longest if wide else None],
         "versions": [torch.__version__, transformers.__version__],
     }
     key = measurement_cache.key_of(subject, device)
     known = measurement_cache.recall(key)
     if isinstance(known, dict) and known.keys() == SelfCheck.__annotations__.keys():
         return SelfCheck(**known)
-    found = _measure(backbone, limit, device)
+    found = _measure(backbone, limit, wide, longest, device)
     measurement_cache.remember(key, asdict(found))
     return found
 
 
-def _measure(backbone: Backbone, limit: int, device: torch.device) -> SelfCheck:
+def _limit_of_rows(backbone: Backbone, longest: int) -> int:
+    """Return the largest limit within the width of rows of such texts, 0 if there is none.
+
+    Some models count the places of a row, whatever positions they are given.
+    """
+    most = widest(longest) - _BEYOND
+    positions = backbone.positions or 0
+    return max(length_limits.largest(backbone.config, most), positions if positions < most else 0)
+
+
+def _measure(
+    backbone: Backbone, limit: int, wide: int, longest: int, device: torch.device
+) -> SelfCheck:
     model: Any = backbone.model().to(device).eval()
     attention.take_over(model)
     head_hooks.attach(model, LANGUAGE_MODEL)
     plain: Any = backbone.model().to(device).eval()  # with the library's own attention
-    split = _random_texts(backbone, limit)
+    split = _random_texts(backbone, limit, wide, longest)
     with torch.inference_mode():
         alone = partial(_alone, plain, split)
         return SelfCheck(
@@ -149,34 +166,44 @@ def _measure(backbone: Backbone, limit: int, device: torch.device) -> SelfCheck:
         )
 
 
-def _random_texts(backbone: Backbone, limit: int) -> CausalSplit:
-    """Return examples of several texts each, whose first prompt goes beyond a limit."""
+def _random_texts(backbone: Backbone, limit: int, wide: int, longest: int) -> CausalSplit:
+    """Return examples of several texts each, some beyond the limits.
+
+    The first prompt goes beyond ``limit``. If there is a limit of rows, texts of one more example,
+    with a few targets each, make a row that is wider.
+    """
     rng = np.random.default_rng(0)
     vocabulary = int(backbone.config.vocab_size)
     special = set(backbone.tokenizer.all_special_ids)
     tokens = [token for token in range(min(vocabulary, 1000)) if token not in special]
+    first = max(_PROMPTS[0], limit + _BEYOND if limit else 0)
+    examples: list[tuple[int, tuple[int, ...]]] = [(first, _RESTS), (_PROMPTS[1], _RESTS)]
+    if wide:
+        size = longest // 2
+        rest = min(size, _MOST_IN_A_ROW)
+        examples.append((size, (rest,) * ceil((wide + _BEYOND - size) / rest)))
     texts: list[Any] = []
-    for size in (max(_PROMPTS[0], limit + _BEYOND if limit else 0), _PROMPTS[1]):
+    for size, rests in examples:
         prompt = rng.choice(tokens, size)
-        texts += [np.append(prompt, rng.choice(tokens, rest)) for rest in _RESTS]
+        texts += [np.append(prompt, rng.choice(tokens, rest)) for rest in rests]
     lengths = [len(text) for text in texts]
-    prompts = np.repeat([lengths[0] - _RESTS[0], _PROMPTS[1]], len(_RESTS))
+    targets = [min(rest, max(_RESTS)) for _, rests in examples for rest in rests]
     return CausalSplit(
         input_ids=np.concatenate(texts).astype(np.int32),
         offsets=np.cumsum([0, *lengths]),
-        targets=np.zeros(2, np.int64),
-        example_ids=np.arange(2),
+        targets=np.zeros(len(examples), np.int64),
+        example_ids=np.arange(len(examples)),
         pad_id=int(backbone.tokenizer.pad_token_id),
-        prompts=prompts,
-        sequence_offsets=np.array([0, len(_RESTS), 2 * len(_RESTS)]),
-        texts=Texts.of([{}, {}]),
+        prompts=np.subtract(lengths, targets),
+        sequence_offsets=np.cumsum([0, *(len(rests) for _, rests in examples)]),
+        texts=Texts.of([{}] * len(examples)),
         characters=np.ones(len(texts), np.int64),
     )
 
 
 def _scored(model: Any, split: CausalSplit, *, together: bool) -> Tensor:
     """Return the logits before every target, (targets, vocabulary), as runs are scored."""
-    rows = pack(split, np.arange(len(split)), together=together)
+    rows = pack(split, np.arange(len(split)), together=together, most_tokens=_WIDEST)
     given = batch(rows, 1, split.pad_id, _device(model))
     logits = model(**given.inputs).logits
     return torch.cat([each[: len(row.targets)] for each, row in zip(logits, rows, strict=True)])

@@ -122,11 +122,11 @@ def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
 
 
 def _spaced(task: Task, split: str, rows: Rows) -> Rows:
-    """Return as many rows of a test split as are scored: neighbours of a document, else spaced."""
+    """Return as many rows of a test split as are scored: the first of a document, else spaced."""
     size, most = task.test_size or len(rows), len(rows)
     if size > most:
         raise DataError(
-            f"{place(task, split)}: field 'test_size' is {size}, but there are {most} examples; "
+            f"{place(task, split)}: field 'test_size' is {size}, but there are {most} rows; "
             "give at most as many, or leave it out to score all"
         )
     numbers = np.arange(size)

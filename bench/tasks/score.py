@@ -1,7 +1,8 @@
 """Scores of the outputs of any system, for `gapbench score`.
 
 References are read like a run's test split, and metrics are those of runs, so that scores can be
-compared with those of a run. Files of outputs are read by `bench.tasks.predictions`.
+compared with those of a run. All references count, whatever `test_size` says of runs. Files of
+outputs are read by `bench.tasks.predictions`.
 """
 
 from collections.abc import Callable, Iterable, Sequence

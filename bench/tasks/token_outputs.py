@@ -28,8 +28,11 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    rows = pack(split, subset.examples, together=state.packs)
-    most = min(most_tokens(state.axis), MAX_LOGITS // vocabulary // runs)
+    targets = MAX_LOGITS // vocabulary // runs
+    tokens = most_tokens(state.axis)
+    room = {"most_tokens": tokens, "most_targets": targets}
+    rows = pack(split, subset.examples, together=state.packs, **room)
+    most = min(tokens, targets)
     state.model.eval()
     with torch.inference_mode(), sharing(state.model) as prefix:
         for places in evaluation_batches(np.array([row.width for row in rows]), most):

@@ -106,6 +106,8 @@ def _pairs(results: Results, runs: pd.DataFrame, row: Any) -> list[Pair]:
     if record is None or not row.ok_runs:
         return []
     drops = results.drops.get(row.config_hash, ())
+    if record.cell.task.test_size is not None:  # published scores are of whole test sets
+        return []
     figures = fitting(row.method, record.cell.config, row.variant, row.task, row.backbone, drops)
     found = []
     for metric in record.cell.task.metrics if figures else ():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,12 +30,12 @@ from tests.support.causal_files import make_runs
 from tests.support.small_stack import CPU, load_backbone
 
 
-def apart(split: CausalSplit, examples: Indices, *, together: bool) -> list[Row]:
+def apart(split: CausalSplit, examples: Indices, **room: Any) -> list[Row]:
     """Pack every example by itself."""
     rows: list[Row] = []
     number = 0
     for example in examples:
-        own = packing.pack(split, np.array([example]), together=together)
+        own = packing.pack(split, np.array([example]), **room)
         rows += [replace(row, numbers=row.numbers + number) for row in own]
         number += sum(len(row.numbers) for row in own)
     return rows

@@ -92,6 +92,9 @@ def test_rows_read_once_what_sequences_begin_with(decoder: Path) -> None:
         for size in range(1, b - a)
     }
     assert first.width == len(distinct)
+    one = pack(split, np.arange(2), most_targets=len(first.targets) // 2)  # type: ignore[arg-type]
+    assert len(one) > 2
+    assert max(len(row.targets) for row in one) <= len(first.targets) // 2
     for content, fewest, most in ((AFTER, 2, 3), (APART, 80, 80)):
         choices = make(decoder, make_task(CHOOSE), dict.fromkeys(SPLITS, content)).data.test
         rows = pack(choices, np.arange(80))  # type: ignore[arg-type]

@@ -97,6 +97,19 @@ def test_model_that_takes_no_mask_scores_unpacked_and_writes_nothing(family: str
     assert "decoding from the cache" in (found.unsupported_reason(writes=True) or "")
 
 
+def test_rows_are_tried_as_wide_as_scoring_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that counts the places of a row goes wrong where rows are wider than texts."""
+    config = CONFIGS["gpt_neo"]()
+    config.window_size = 64
+    monkeypatch.setitem(CONFIGS, "gpt_neo", lambda: config)
+    assert not self_check.check(backbone("gpt_neo"), 48, CPU).packs
+    config.window_size = 128
+    config.max_position_embeddings = 160  # its mask ends there
+    assert not self_check.check(backbone("gpt_neo"), 48, CPU).packs
+    config.window_size = config.max_position_embeddings = 1000
+    assert self_check.check(backbone("gpt_neo"), 48, CPU).packs
+
+
 def test_model_that_sees_the_future_is_refused() -> None:
     """An encoder loaded as a decoder reads the tokens that it is asked for."""
     reason = self_check.check(backbone("bert"), 200, CPU).unsupported_reason(writes=False)
@@ -126,9 +139,10 @@ def test_windows_that_no_text_reaches_are_not_measured(monkeypatch: pytest.Monke
     lengths = []
     whole = self_check._random_texts
 
-    def noting(each: Backbone, window: int) -> Any:
-        split = whole(each, window)
-        lengths.append(int(np.diff(split.offsets).max()))
+    def noting(*given: Any) -> Any:
+        split = whole(*given)
+        lengths.append(np.diff(split.offsets)[: split.sequence_offsets[2]].max())
+        assert np.diff(split.offsets).max() <= max(given[-1], 40 + 8 + 9)
         return split
 
     monkeypatch.setattr(self_check, "_random_texts", noting)
@@ -146,9 +160,9 @@ def test_result_is_remembered_by_backbone(tmp_path: Path, monkeypatch: pytest.Mo
     asked = []
     measure = self_check._measure
 
-    def noting(each: Backbone, window: int, device: torch.device) -> self_check.SelfCheck:
+    def noting(each: Backbone, *given: Any) -> self_check.SelfCheck:
         asked.append(each.fingerprint.name)
-        return measure(each, window, device)
+        return measure(each, *given)
 
     monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(self_check, "_measure", noting)

@@ -162,8 +162,13 @@ def test_as_many_test_rows_are_scored_as_the_task_says(sources: Sources, reader:
     assert data.test.example_ids.tolist() == [0, 2, 5, 7]
     assert data.test.targets.tolist() == whole.test.targets[[0, 2, 5, 7]].tolist()
     assert data.train.example_ids.tolist() == whole.train.example_ids.tolist()
+    paper = prepare(fewer.changed({"protocol": "paper"}), sources, reader)
+    assert paper.validation.example_ids.tolist() == [0, 2, 5, 7]
+    further = Splits(more={"again": "test"})
+    twice = fewer.changed({"task": fewer.task.model_copy(update={"splits": further})})
+    assert prepare(twice, sources, reader).more["again"].example_ids.tolist() == [0, 2, 5, 7]
     most = cell.changed({"task": cell.task.model_copy(update={"test_size": 11})})
-    says = r"split 'test': field 'test_size' is 11, but there are 10 examples; give at most as many"
+    says = r"split 'test': field 'test_size' is 11, but there are 10 rows; give at most as many"
     with pytest.raises(DataError, match=says):
         prepare(most, sources, reader)
     spaced = load("syn_text").model_copy(update={"test_size": 3})
