@@ -60,7 +60,10 @@ def levels(board: Board) -> FigureArtifact | None:
     )
 
 
-_LETTERS = " Methods that share no letter are shown to differ in score, all comparisons together."
+_LETTERS = (
+    " Of the methods with letters, those that share none are shown to differ in score, all "
+    "comparisons together."
+)
 _PARTS = ("mean", "low", "high", "n_seeds", "n_items", "withheld")
 
 

@@ -57,12 +57,17 @@ def _stored(board: Board, diagnostic: Diagnostic) -> Stored:
         own: dict[int, Mapping[str, Any]] = {
             seed: known[run]
             for seed, run in row.ok_runs.items()
-            if diagnostic.field in known.get(run, {})
+            if _holds(known.get(run, {}), diagnostic)
         }
         declared = diagnostic in board.results.drawings.get(row.config_hash, ())
         if own and declared:
             found.setdefault(row.config_hash, (row, own))  # two labels may share their runs
     return list(found.values())[:_ROWS]
+
+
+def _holds(values: Mapping[str, Any], diagnostic: Diagnostic) -> bool:
+    """Whether a run has something to draw: nothing selected is, of entries that are named."""
+    return bool(values.get(diagnostic.field) or values.get(diagnostic.entries))
 
 
 def _selections(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:

@@ -56,14 +56,25 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
                 _draw_ratios(axis, place, ratios.tolist(), looks[name], name, method)
             _by_doubling(axis)
     known = speed.dropna()
-    finding = (
-        f"Of the methods that train, {known.index[0]} trains on the most tokens per second "
-        f"({times(known.iloc[0])} those of {reference}), {known.index[-1]} on the fewest "
-        f"({times(known.iloc[-1])})."
-        if len(known)
-        else ""
+    return FigureArtifact(f"throughput-{number}", title, figure, data, _finding(known, reference))
+
+
+def _finding(known: pd.Series, reference: str) -> str:
+    """Say which of the methods beside the reference is fastest, which slowest.
+
+    Args:
+        known: multiples of the reference's tokens per second by name, the largest first.
+        reference: name of the reference.
+    """
+    if known.empty:
+        return ""
+    first = (
+        f"{known.index[0]} trains on {times(known.iloc[0])} the tokens per second of {reference}"
     )
-    return FigureArtifact(f"throughput-{number}", title, figure, data, finding)
+    if len(known) == 1:
+        return f"{first}."
+    last = f"{known.index[-1]}, the slowest, on {times(known.iloc[-1])}"
+    return f"Of the methods beside {reference}, {first}, the most; {last}."
 
 
 def machines(boards: Sequence[Board]) -> list[str]:

@@ -16,6 +16,7 @@ from gapbench.reports.verdict.recommend import (
     CHEAPEST_BETTER,
     COLLAPSED,
     HIDDEN,
+    LOST,
     NO_ITEMS,
     NO_MEAN,
     NO_REFERENCE,
@@ -40,6 +41,7 @@ _NONE_YET = "No recommendation yet. "
 _NO_ANSWER = {
     NO_MEAN: f"{_NONE_YET}The scores of these tasks have no common mean; see them one by one.",
     NO_ROW: "No trained method has a score yet.",
+    LOST: "No answer: runs were lost, and no row that trains nothing is there to count them as.",
     NO_ITEMS: "No answer: no values of single test items are known.",
     COLLAPSED: "No answer: seeds of every method collapsed, or their outputs are missing.",
 }

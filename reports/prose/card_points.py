@@ -5,12 +5,21 @@ from dataclasses import replace
 from math import isfinite, isinf, isnan
 
 from gapbench.reports.prose.phrases import advantage, change, on_one_scale, untold
+from gapbench.reports.stats.planning import MOST_SEEDS
 from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import listed, named, signed, times
 from gapbench.reports.verdict.model import Design, Entry, Verdict
-from gapbench.reports.verdict.recommend import ALONE, COLLAPSED, NO_ITEMS, NO_MEAN, UNANSWERED
+from gapbench.reports.verdict.recommend import (
+    ALONE,
+    COLLAPSED,
+    LOST,
+    NO_ITEMS,
+    NO_MEAN,
+    NO_ROW,
+    UNANSWERED,
+)
 
 COMPLETE = "To run what is missing"
 """The point that holds commands, a line each."""
@@ -110,7 +119,7 @@ def _learned(verdict: Verdict) -> str:
 
 def _design(verdict: Verdict) -> str:
     """Say what could change the answer."""
-    if verdict.why == NO_MEAN:
+    if verdict.why in (NO_MEAN, NO_ROW):
         return ""
     if verdict.design is not None and verdict.design.n_seeds:
         return design(verdict.design)
@@ -118,6 +127,8 @@ def _design(verdict: Verdict) -> str:
         return untold(verdict)
     if verdict.why == NO_ITEMS:
         return "The outputs of test items: run the suite again into a new folder (--results DIR)."
+    if verdict.why == LOST:
+        return "The lost runs, done again, or `majority` in the suite, as which they then count."
     if verdict.why == COLLAPSED:
         return "Seeds that do not collapse: a lower learning rate, or more steps, may help."
     return "More seeds: run 5 or more (--seeds 5)."
@@ -137,7 +148,8 @@ def design(found: Design) -> str:
     if isnan(found.matters):
         return said
     if isinf(few):
-        return f"{said} No number of seeds would find {number(found.matters)} on so few examples."
+        least = number(found.matters)
+        return f"{said} Not even {MOST_SEEDS:,} seeds would find {least} on these examples."
     count = (
         f"{few:.0f}"
         if few == many

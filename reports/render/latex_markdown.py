@@ -21,6 +21,7 @@ from gapbench.reports.tables.terminal import (
     short,
     too_few,
 )
+from gapbench.reports.tables.words import telling
 
 HEADINGS = (
     "Method",
@@ -129,8 +130,11 @@ def _difference(row: Any) -> str:
     """Return the difference to the reference with the interval that makes claims."""
     if pd.isna(row.vs_reference):
         return ""
-    ends = f" ({number(row.vs_reference_low)} to {number(row.vs_reference_high)})"
-    return number(row.vs_reference) + (ends if pd.notna(row.vs_reference_low) else "")
+    if pd.isna(row.vs_reference_low):
+        return number(row.vs_reference)
+    digits = telling(row.vs_reference_low, row.vs_reference_high)
+    low, high = (number(end, digits) for end in (row.vs_reference_low, row.vs_reference_high))
+    return f"{number(row.vs_reference, digits)} ({low} to {high})"
 
 
 def _seeds(part: pd.DataFrame) -> str:

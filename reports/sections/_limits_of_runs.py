@@ -88,6 +88,8 @@ def skips(evidence: Evidence) -> str:
     if names.empty:
         return ""
     shown = [label(row.method, row.variant) for row in rows(names)]
+    if len({*known["task"]}) == 1:
+        return f"{listed(shown)}: skipped, so that no verdict holds them."
     return f"{listed(shown)}: skipped on some tasks, so that no verdict over all tasks holds them."
 
 

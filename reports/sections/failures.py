@@ -51,7 +51,9 @@ def _troubles(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.assign(
         status=runs["status"].where(scored, _NO_SCORE),
         detail=runs["detail"].where(scored, reason),
-        variant=runs["variant"].where(runs["protocol"] != "paper", runs["variant"] + PAPER),
+        variant=runs["variant"].where(
+            runs["protocol"] != "paper", (runs["variant"] + PAPER).str.strip()
+        ),
     )
     keys = ["suite", "task", "backbone", "start", "method", "variant", "status", "detail"]
     alike = runs.groupby(keys, sort=False)["seed"]

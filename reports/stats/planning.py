@@ -94,9 +94,9 @@ class Plan:
     def _seeds(self, effect: float) -> float:
         high = 2
         while self.power(effect, high) < POWER:
-            high *= 2
-            if high > MOST_SEEDS:
+            if high == MOST_SEEDS:
                 return math.inf
+            high = min(2 * high, MOST_SEEDS)
         low = max(high // 2, 1)
         while high - low > 1:
             middle = (low + high) // 2

@@ -1,5 +1,6 @@
 """What methods report of themselves (selected blocks, kept ranks), put together over seeds."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,12 +45,17 @@ def findings(results: Results, row: Any) -> list[Finding]:
     return found
 
 
+def _countable(entry: Any) -> Any:
+    """Return an entry, as JSON if it holds others."""
+    return json.dumps(entry) if isinstance(entry, list | dict) else entry
+
+
 def _summary(values: Sequence[Any]) -> str:
     """Put one diagnostic of several seeds into words, by its type."""
     if not values:
         return "none"
     if all(isinstance(value, list) for value in values):
-        counts = Counter(entry for value in values for entry in value)
+        counts = Counter(_countable(entry) for value in values for entry in value)
         entries = sorted(counts, key=lambda entry: (str(type(entry)), entry))
         return ", ".join(f"{e} ({counts[e]}/{len(values)})" for e in entries) or "none"
     if all(isinstance(value, dict) for value in values):

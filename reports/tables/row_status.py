@@ -116,7 +116,8 @@ def _status_of(
         return "untrained", ""
     if not n and not row.pending:
         if row.lost:
-            return "failed", f"all {_runs(row)} failed"
+            told = f"all {_runs(row)} failed" if row.n_failed else f"{_runs(row)} without a score"
+            return "failed", told
         return "skipped", "none of its runs can be had here"
     if row.lost and not floor:
         return "failed", f"{_runs(row)} {'has' if len(row.lost) == 1 else 'have'} no score"

@@ -279,9 +279,15 @@ def _machine(run: dict[str, Any]) -> str:
 
 def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
     """Put cells that never ran beside others, where these agree on what was asked for."""
-    places = table.groupby(["suite", "task", "backbone", "start"], sort=False)["setting"]
-    only = places.transform(lambda settings: _only(set(settings) - {""}))
-    table["setting"] = table["setting"].where(table["setting"] != "", only)
+    for name, place in (
+        ("setting", ["suite", "task", "backbone", "start"]),
+        ("protocol", ["suite", "start"]),
+    ):
+        known = table.groupby(place, sort=False)[name]
+        only = known.transform(lambda values: _only(set(values) - {""}))
+        table[name] = table[name].where(table[name] != "", only)
+    paper = (table["protocol"] == "paper") & ~table["variant"].str.endswith(PAPER.strip())
+    table["variant"] = table["variant"].where(~paper, (table["variant"] + PAPER).str.strip())
     return table
 
 

@@ -18,13 +18,14 @@ JUDGED = {"rating": "rated 1 to 10", "win_rate": "share of pairs won"}
 """What judges were asked for."""
 
 
-def format_table(table: pd.DataFrame) -> str:
+def format_table(table: pd.DataFrame, *, one_machine: bool = True) -> str:
     """Return the leaderboard as aligned plain text of at most `WIDTH` columns, a part per task.
 
     Args:
         table: the columns of the leaderboard, in its row order.
+        one_machine: whether all rows ran on one, so that their seconds compare.
     """
-    found = ["\n".join(_part(title, part)) for title, part in parts(table)]
+    found = ["\n".join(_part(*each, one_machine=one_machine)) for each in parts(table)]
     against = against_reference(table, "^ shown to be better, v worse")
     notes = ["* beaten by no other method.", *against, *meaning(table)]
     below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
@@ -198,7 +199,7 @@ _TESTED_WIDTHS = (1, 15, 5, 7, 14, 8, 7, 16)
 _MARKS = {"better": "^", "worse": "v"}
 
 
-def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
+def _part(title: list[str], table: pd.DataFrame, *, one_machine: bool) -> Iterator[str]:
     """Yield the lines of one task."""
     whole = " | ".join(title)
     if len(whole) > WIDTH:  # what it differs in from another part may be long
@@ -226,7 +227,7 @@ def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
                 short(row.train_flops),
             )
         )
-    if scoring := _scoring(shown, found):
+    if one_machine and (scoring := _scoring(shown, found)):
         yield from wrap(scoring, WIDTH)
     if failed := int(table["n_failed"].sum()):
         yield f"{failed} run{'' if failed == 1 else 's'} failed; see gapbench status."
@@ -235,10 +236,10 @@ def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
 
 
 def _scoring(names: Sequence[str], found: Sequence[Any]) -> str:
-    """Say how long scoring took in the fastest and the slowest row; "" if machines differ."""
+    """Say how long scoring took in the fastest and the slowest row; "" of fewer than two."""
     told = [(row.evaluation_seconds, name) for name, row in zip(names, found, strict=True)]
     known = sorted(pair for pair in told if pd.notna(pair[0]))
-    if len(known) < 2 or len({row.device for row in found if row.device}) > 1:
+    if len(known) < 2:
         return ""
     (least, first), *_, (most, last) = known
     return printable(f"Scoring a run: {duration(least)} ({first}) to {duration(most)} ({last}).")

@@ -109,6 +109,8 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
     if winner is not None and not _chosen(results.cells[winner.config_hash], summary):
         winner = None  # left from another study, whose space was another one
     default = known.get((*place, study.variant))
+    if winner is not None and default is not None and winner.setting != default.setting:
+        default = None  # of another budget, say
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
     upward = study.direction == "maximize"
     return Tuned(

@@ -10,6 +10,7 @@ CHEAPEST_BETTER = "cheapest of those that beat the reference"
 CHEAPEST = "cheapest of those that nothing beats"
 ALONE = "only one row is compared"
 TOO_FEW = "too few seeds"
+LOST = "runs were lost, and no row stands for them"
 NO_ITEMS = "no values of single items are known"
 COLLAPSED = "no row is without collapsed seeds"
 UNTRAINED = "nothing beats what is untrained"
@@ -18,7 +19,7 @@ NO_REFERENCE = "the reference cannot be compared"
 NO_MEAN = "scores of the tasks have no common mean"
 HIDDEN = "every row that is shown is beaten by one that is not"
 
-UNANSWERED = (TOO_FEW, NO_ITEMS, COLLAPSED)
+UNANSWERED = (TOO_FEW, LOST, NO_ITEMS, COLLAPSED)
 """Reasons with which the reference is named for want of an answer."""
 
 
@@ -92,4 +93,6 @@ def _unranked(statuses: set[str]) -> str:
     """Return why none of the rows that have a score is ranked, by their statuses."""
     if statuses <= {"itemless"}:
         return NO_ITEMS
+    if "failed" in statuses and not statuses & {"single", "incomplete"}:
+        return LOST
     return COLLAPSED if statuses <= {"itemless", "collapsed"} else TOO_FEW

@@ -51,6 +51,12 @@ def test_no_number_of_seeds_makes_up_for_too_few_items() -> None:
     assert found == (math.inf, math.inf)
 
 
+def test_seeds_are_sought_up_to_a_thousand() -> None:
+    """A number between the last doubling and the limit is found."""
+    found = plan(seed_variance=0.09**2, item_variance=1e-8, item_df=999.0)._seeds(0.01)
+    assert 512 < found < 1000
+
+
 def test_flattery_is_the_mean_of_the_highest_of_equals() -> None:
     """Of seven normal means with a standard deviation of 1, the best is 1.352 too high."""
     assert flattery(7, 2.0) == pytest.approx(1.35218, abs=1e-4)

@@ -35,6 +35,7 @@ def _filled(root: Path, notes: list[dict[str, Any]]) -> Store:
         ([{"drift": 1.0}, {"drift": 3.0}], "2 (1 to 3)"),
         ([{"ranks": {"a": 2, "b": 5}}, {"ranks": {"a": 4, "b": 5}}], "a: 3 (2 to 4); b: 5"),
         ([{"form": "softmax"}, {"form": "softmax"}], "softmax"),
+        ([{"pairs": [[1, 2], [3, 4]]}, {"pairs": [[1, 2]]}], "[1, 2] (2/2), [3, 4] (1/2)"),
     ],
 )
 def test_notes_of_seeds_are_put_together_by_type(

@@ -153,6 +153,7 @@ def test_lost_run_counts_as_the_untrained_row(without: str, tmp_path: Path) -> N
     fill(tmp_path, without=without, methods=("lora", "majority"), fate=Status.DIVERGED)
     lora = next(row for row in average(tmp_path) if row["method"] == "lora")
     assert lora["score"] == pytest.approx(BY_HAND + 0.05 - 0.4 / 2 / 9)
+    assert lora["n_seeds"] == 1  # with a score on every task
 
 
 @pytest.mark.parametrize("without", ["rte", "mnli"])

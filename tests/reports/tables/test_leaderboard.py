@@ -11,6 +11,7 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.record_io import predictions_path
 from gapbench.bench.store.store import Store
+from gapbench.reports.render.build import terminal
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.stats.estimates import Sample, estimate
@@ -229,8 +230,18 @@ def test_format_table_tells_the_time_of_scoring(tmp_path: Path) -> None:
     seconds = {"lora": 4.0, "lora_dropout": 17.8}
     table["evaluation_seconds"] = table["method"].map(seconds)
     assert "Scoring a run: 4.0 s (lora) to 18 s (lora_dropout).\n" in format_table(table)
-    table["device"] = table["method"]
-    assert "Scoring a run" not in format_table(table)
+    assert "Scoring a run" not in format_table(table, one_machine=False)
+    assert "Scoring a run" in terminal(store.root)
+    mixed = Store(tmp_path / "mixed")
+    mixed.open_for_writing()
+    cells = [make_cell("lora"), make_cell("lora_dropout")]
+    mixed.write_plan("q", [(Run(cell, seed), "default") for cell in cells for seed in range(2)])
+    for cell, threads in zip(cells, (1, 16), strict=True):
+        for seed in range(2):
+            record = make_record(cell, seed)
+            provenance = record.provenance.model_copy(update={"threads": threads})
+            put(mixed, record.model_copy(update={"provenance": provenance}))
+    assert "Scoring a run" not in terminal(mixed.root)
 
 
 def test_format_table_of_nothing_says_so(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict import recommend
+from gapbench.reports.verdict.build import verdicts
 from tests.support.known_truth import MISSING, _put, verdicts_of, write
-from tests.support.results_folder import make_cell, make_record, make_task
+from tests.support.results_folder import make_cell, make_record, make_task, put
 
 EQUAL = dict.fromkeys(("lora", "dora", "bitfit", "head", "bilora"), 2.0)
 BARE = {"majority": 0.0, "untuned": -0.2}
@@ -43,6 +44,43 @@ def test_failed_runs_without_an_untrained_row_leave_the_ranking(tmp_path: Path) 
     assert found["dora"].to_reference["score"].withheld == "dora is failed: 1 run has no score"
     assert found["dora"].to_reference["score"].claim == ""
     assert found.recommended == "lora"
+
+
+def test_lost_runs_are_told_where_nothing_is_ranked(tmp_path: Path) -> None:
+    """Of five seeds with lost ones, more seeds would not help, but a row to count them as would."""
+    fates = {("lora", 1): Status.FAILED, ("dora", 2): Status.DIVERGED}
+    levels = {"lora": 0.5, "dora": 1.0}
+    (found,) = verdicts_of(write(tmp_path / "lost", levels, fates=fates))
+    assert found.why == recommend.LOST
+    said = card(found)
+    assert "runs were lost" in said.headline
+    assert "--seeds" not in said.points["What would change this"]
+    (found,) = verdicts_of(write(tmp_path / "told", levels | BARE, fates=fates))
+    assert found.why != recommend.LOST
+    gone = {(name, seed): Status.FAILED for name in levels for seed in range(5)}
+    (found,) = verdicts_of(write(tmp_path / "gone", levels, fates=gone))
+    assert "What would change this" not in card(found).points
+
+
+def test_task_without_a_score_is_left_out_whatever_its_first_row(tmp_path: Path) -> None:
+    """A row that never ran has no protocol, and yet does not make a group of its own."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    cells = [
+        make_cell(method, task=make_task(task))
+        for task in ("t1", "t2", "t3")
+        for method in ("aaa", "full", "lora")
+    ]
+    store.write_plan("q", [(Run(cell, seed), "default") for cell in cells for seed in range(2)])
+    for cell in cells:
+        for seed in range(2):
+            if cell.task.name != "t3":
+                put(store, make_record(cell, seed))
+            elif cell.method != "aaa":
+                store.write(make_record(cell, seed, status=Status.FAILED, detail="x"))
+    results = load(store)
+    (found,) = verdicts(results, summarise(results))
+    assert dict(found.left_out) == {"t3": "no row has a score"}
 
 
 def test_row_with_missing_seeds_is_incomplete_and_leads_nothing(tmp_path: Path) -> None:
