@@ -148,8 +148,8 @@ def design(found: Design) -> str:
     if isnan(found.matters):
         return said
     if isinf(few):
-        least = number(found.matters)
-        return f"{said} Not even {MOST_SEEDS:,} seeds would find {least} on these examples."
+        wanted = number(found.matters)
+        return f"{said} Not even {MOST_SEEDS:,} seeds would find {wanted} on these examples."
     count = (
         f"{few:.0f}"
         if few == many
