@@ -66,12 +66,13 @@ Make = Callable[[Results, "list[tuple[Any, Record]]"], "tuple[str, str] | None"]
 
 
 def _files(results: Results, summary: pd.DataFrame, make: Make) -> Iterator[tuple[str, str]]:
-    """Yield the name and content of the file of each backbone, start, protocol and method."""
+    """Yield the name and content of the file of each backbone, start, method and its settings."""
     groups: dict[tuple[str, ...], list[tuple[Any, Record]]] = {}
     for row in rows(summary):
         record = results.cells.get(row.config_hash)
         if record is not None and row.n_seeds:
-            key = (row.suite, row.backbone, row.start, row.method, row.variant)
+            settings = record.cell.model_dump_json(include={"config", "training", "budget"})
+            key = (row.suite, row.backbone, row.start, row.method, row.variant, settings)
             groups.setdefault(key, []).append((row, record))
     for group in groups.values():
         if (made := make(results, group)) is not None:
@@ -83,9 +84,7 @@ def _every_eval_ever(results: Results, group: list[tuple[Any, Record]]) -> tuple
     cells = [row.config_hash for row, _ in group]
     times = results.runs.loc[results.runs["config_hash"].isin(cells), "started_at"]
     began = sorted(filter(None, times))
-    identity = json.dumps([cells, began])
-    digest = hashlib.sha256(identity.encode()).digest()
-    own = uuid.UUID(bytes=digest[:16], version=4)
+    own = uuid.UUID(bytes=_digest([first.suite, cells, began])[:16], version=4)
     name = label(first.method, first.variant)
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -213,7 +212,7 @@ def _eval_results(
                     "value": round(float(row.score), 6),
                     "date": record.provenance.started_at.date().isoformat(),
                     "notes": f"gapbench {_version(record)}: {label(row.method, row.variant)}; "
-                    f"{row.metric} on {record.cell.task.splits.test}, mean of {row.n_seeds} "
+                    f"{row.metric} on {_tested(record)}, mean of {row.n_seeds} "
                     f"seeds{lost}{interval}",
                 }
             )
@@ -221,6 +220,18 @@ def _eval_results(
         return None
     first = group[0][0]
     name = path_part(label(first.method, first.variant))
-    own = first.config_hash[:8]  # other variants, suites and starts may have the same name in paths
+    # Other variants, suites and starts may have the same name in paths.
+    own = _digest([first.suite, first.start, *(row.config_hash for row, _ in group)]).hex()[:8]
     place = f"{path_part(first.backbone)}/.eval_results/gapbench_{name}_{own}.yaml"
     return place, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+
+
+def _tested(record: Record) -> str:
+    """Return the name of the test split, with the number of its examples if that is a part."""
+    task = record.cell.task
+    part = "" if task.test_size is None else f"{task.test_size} examples of "
+    return part + task.splits.test
+
+
+def _digest(identity: list[Any]) -> bytes:
+    return hashlib.sha256(json.dumps(identity).encode()).digest()

@@ -84,12 +84,18 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
     fields.append(plain("seeds", "seeds with a score", "n_seeds", 0, best="high"))
     return [
         Subheading(
-            f"{title}, {first.metric}, {better} is better",
+            f"{title}, {first.metric}, {better} is better{_over(part)}",
             {"task": first.task, "backbone": first.backbone},
         ),
         _table(evidence, part, f"Second test: {title}", tuple(fields)),
         *(Text(each, quiet=True) for each in unscored(part)),
     ]
+
+
+def _over(part: pd.DataFrame) -> str:
+    """Return how many items scores are over, where that is known."""
+    count = part["n_items"].max()
+    return f"; {count:,} items" if count else ""
 
 
 def _table(evidence: Evidence, part: pd.DataFrame, title: str, fields: tuple[Field, ...]) -> Table:

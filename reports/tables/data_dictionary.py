@@ -62,7 +62,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "vs_reference_high": ("of the metric", "upper end of it"),
     "vs_reference_claim": ("", "better or worse where that interval excludes zero"),
     "test": ("", "test that the row is about: a second test (also_test), or of judges, any"),
-    "n_items": ("count", "items that the same judges judged in all rows and seeds"),
+    "n_items": (
+        "count",
+        "items that scores are over, 0 where their values are unknown; of judges, those that the "
+        "same ones judged in all rows and seeds",
+    ),
     "n_judges": ("count", "judges of these answers"),
     "judge": ("", "name of who judged"),
     "n_judgements": ("count", "answers or pairs that the judge judged"),

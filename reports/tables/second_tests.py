@@ -25,7 +25,7 @@ from gapbench.reports.tables.standing import Standing, compared, to_reference
 
 COLUMNS = (
     *("suite", "task", "backbone", "start", "method", "variant", "test"),
-    *("metric", "higher_is_better", "n_seeds", "own_test"),
+    *("metric", "higher_is_better", "n_seeds", "n_items", "own_test"),
     *("score", "score_ci_low", "score_ci_high"),
     *("reference", "vs_reference", "vs_reference_low", "vs_reference_high", "vs_reference_claim"),
     *("bare", "change", "change_ci_low", "change_ci_high"),
@@ -54,7 +54,7 @@ def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
         for found in tested(results, board):
             content += found.lines(list(rows(board)))
     frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
-    return typed(frame, _TEXT, {"n_seeds"})
+    return typed(frame, _TEXT, {"n_seeds", "n_items"})
 
 
 def tested(results: Results, board: pd.DataFrame) -> list["Tested"]:
@@ -117,6 +117,7 @@ class Tested:
                 "metric": self.metric.name,
                 "higher_is_better": self.metric.higher_is_better,
                 "n_seeds": len(self.scores[row.name].scores) if row.name in self.scores else 0,
+                "n_items": self.scores[row.name].n_items if row.name in self.scores else 0,
                 "own_test": self._own_test(row),
                 "reference": self._standing.reference,
                 "bare": self._mean(row, self._bare),

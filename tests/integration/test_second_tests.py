@@ -131,7 +131,7 @@ def test_numbers_reach_data_frame_and_files(second_files: Files, done: Any, tmp_
     assert len(pd.read_csv(written["second_tests.csv"])) == len(table)
     page = written["report.html"].read_text(encoding="utf-8")
     assert "Beyond the test split" in page
-    assert "ask, accuracy, higher is better" in page
+    assert "ask, accuracy, higher is better; " in page
 
 
 def test_nothing_is_scored_beyond_validation_while_settings_are_chosen(

@@ -176,6 +176,25 @@ def test_rows_whose_names_share_a_part_of_a_path_have_files_of_their_own(
     assert len({*paths}) == len({path.read_bytes() for path in paths}) == len(variants)
 
 
+@pytest.mark.parametrize("form", ["eval-results", "every-eval-ever"])
+def test_suites_and_settings_have_files_of_their_own(form: str, tmp_path: Path) -> None:
+    """Two suites that share a cell, and records of other settings that no plan names."""
+    tasks = [make_task(name, source=HUB | {"config": name}) for name in ("rte", "cola")]
+    shared = [make_cell("lora", task=task) for task in tasks]
+    stray = [make_cell("dora", task=tasks[0], config={"rank": rank}) for rank in (4, 64)]
+    store = Store(tmp_path / "results")
+    store.open_for_writing()
+    for suite, cells in (("a", shared), ("b", shared[:1])):
+        store.write_plan(suite, [(Run(cell, seed), "default") for cell in cells for seed in (0, 1)])
+    for cell in (*shared, *stray):
+        for seed in (0, 1):
+            put(store, make_record(cell, seed))
+    paths = gapbench.load(store.root).publish(tmp_path / "out", format=form)
+    assert len({*paths}) == 4
+    held = [path.read_text() for path in paths]
+    assert sorted(text.count("cola") > 0 for text in held) == [False, False, False, True]
+
+
 def test_what_cannot_be_written_is_refused(store: Store, tmp_path: Path) -> None:
     """An unknown format, and a folder without data of the hub."""
     results = gapbench.load(store.root)
