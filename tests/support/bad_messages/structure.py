@@ -65,8 +65,8 @@ STRUCTURE = [
         entry(settings={"metric": "f1"}),
         "suite 'small': task 'animals': settings: unknown field 'metric'; allowed: "
         "checkpoint_metric, citation, description, folder, group, kind, label, label_range, "
-        "labels, licence, max_length, metrics, name, source, splits, text, validation_size, "
-        "version (did you mean 'metrics'?)",
+        "labels, licence, max_length, metrics, name, source, splits, test_size, text, "
+        "validation_size, version (did you mean 'metrics'?)",
     ),
     Bad(
         "method that is not there",
