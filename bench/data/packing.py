@@ -21,7 +21,7 @@ from gapbench.bench.data.encoded import CausalSplit, Indices
 
 # Attention costs the square of a row's length: beside its first sequence a row has room for as many
 # tokens again, up to a batch of them, and always for these.
-_ROOM = 256
+ROOM = 256
 _BATCH = 4096
 
 
@@ -81,7 +81,7 @@ class Row:
 
 def widest(longest: int) -> int:
     """Return the most tokens of a row whose sequences have up to ``longest``."""
-    return longest + max(longest, _ROOM)
+    return longest + max(longest, ROOM)
 
 
 def pack(
@@ -121,7 +121,7 @@ class _OpenRow:
 
     def __init__(self, tokens: int, most_tokens: int, most_targets: int) -> None:
         self._width = 0
-        self._room = tokens + max(min(tokens, most_tokens - tokens), _ROOM)
+        self._room = tokens + max(min(tokens, most_tokens - tokens), ROOM)
         self._room_for_targets = most_targets
         self._stretches: list[Stretch] = []
         self._targets: list[tuple[Indices, NDArray[np.int32], Indices]] = []
@@ -135,7 +135,7 @@ class _OpenRow:
         """
         shared = _shared(self._last, tokens[:-1])
         own = len(tokens) - 1 - shared
-        belongs = own < shared or (own <= _ROOM and not begins)
+        belongs = own < shared or (own <= ROOM and not begins)
         return (
             belongs
             and self._width + own <= self._room

@@ -22,7 +22,7 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Cell
 from gapbench.bench.data.encoded import CausalSplit, Texts
-from gapbench.bench.data.packing import batch, pack, widest
+from gapbench.bench.data.packing import ROOM, batch, pack, widest
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks, length_limits, loading
 from gapbench.bench.models.backbone import Backbone
@@ -35,8 +35,7 @@ from gapbench.bench.tasks.generation import BatchDecoding
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
 _BEYOND = 8  # tokens by which a prompt or a row exceeds a limit
-_MOST_IN_A_ROW = 256  # tokens that a text adds to a wide row
-_WIDEST = 2**20
+_WIDEST = 2**20  # tokens: no batch bounds the rows that are tried
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _random_texts(backbone: Backbone, limit: int, wide: int, longest: int) -> Ca
     examples: list[tuple[int, tuple[int, ...]]] = [(first, _RESTS), (_PROMPTS[1], _RESTS)]
     if wide:
         size = longest // 2
-        rest = min(size, _MOST_IN_A_ROW)
+        rest = min(size, ROOM)
         examples.append((size, (rest,) * ceil((wide + _BEYOND - size) / rest)))
     texts: list[Any] = []
     for size, rests in examples:

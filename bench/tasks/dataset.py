@@ -118,12 +118,15 @@ def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
         found = {split: _read(task, split, sources) for split in task.splits.official}
     if task.test_size is None:
         return found
-    return {n: rows if n == "train" else _spaced(task, n, rows) for n, rows in found.items()}
+    return {
+        split: rows if split == "train" else _spaced(task, split, rows, task.test_size)
+        for split, rows in found.items()
+    }
 
 
-def _spaced(task: Task, split: str, rows: Rows) -> Rows:
-    """Return as many rows of a test split as are scored: the first of a document, else spaced."""
-    size, most = task.test_size or len(rows), len(rows)
+def _spaced(task: Task, split: str, rows: Rows, size: int) -> Rows:
+    """Return so many rows of a test split: the first ones of a document, else spaced ones."""
+    most = len(rows)
     if size > most:
         raise DataError(
             f"{place(task, split)}: field 'test_size' is {size}, but there are {most} rows; "
