@@ -99,7 +99,8 @@ def run_seconds(
     steps = cell.budget.total_steps(len(task_data.train.trained)) if method.trains else 0
     written = sum(len(subset.examples) for subset in final_subsets(cell.task, task_data).values())
     scored = _scored(cell, steps, task_data)
-    tested = sum(each * _tokens(test.subset) for each, test in zip(pace.tests, tests, strict=True))
+    read = [_tokens(test.subset, together=backbone.packs) for test in tests]
+    tested = sum(each * tokens for each, tokens in zip(pace.tests, read, strict=True))
     return steps * pace.step + scored * pace.sequence + written * pace.finish + tested
 
 
@@ -130,7 +131,7 @@ def measure(
         part = replace(test, subset=EvalSubset.of(test.subset.split, _SEQUENCES))
         with torch.inference_mode():
             testing = seconds(lambda: part.outputs(method, state, backbone.tokenizer), rounds=1)
-        return testing / runs / _tokens(part.subset)
+        return testing / runs / _tokens(part.subset, together=backbone.packs)
 
     scoring = seconds(lambda: kind.outputs(method, state, subset), rounds=1)
     finishing = seconds(finish, rounds=1)
@@ -142,10 +143,11 @@ def measure(
     )
 
 
-def _tokens(subset: EvalSubset) -> int:
+def _tokens(subset: EvalSubset, *, together: bool) -> int:
     """Return the tokens that scoring reads: what sequences of a row begin with alike, once."""
     if isinstance(subset.split, CausalSplit):
-        return sum(row.width for row in pack(subset.split, subset.examples))
+        rows = pack(subset.split, subset.examples, together=together)
+        return sum(row.width for row in rows)
     return int(subset.split.lengths[subset.sequences].sum())
 
 

@@ -8,7 +8,6 @@ text in its own row, and decodes none.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -118,7 +117,8 @@ def supported_backbone(cell: Cell, sources: Sources, device: torch.device) -> Ba
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
     """Return the deviations of a backbone on texts of up to ``longest`` tokens.
 
-    It is measured once for each backbone, limit within ``longest``, and version of the libraries.
+    It is measured once for each backbone, limit within ``longest``, and version of the libraries;
+    where rows may exceed a limit, for each ``longest`` too.
     """
     config = backbone.config
     limit = length_limits.largest(config, longest - _BEYOND - max(_RESTS) + 1)
@@ -178,9 +178,7 @@ def _random_texts(backbone: Backbone, limit: int, wide: int, longest: int) -> Ca
     first = max(_PROMPTS[0], limit + _BEYOND if limit else 0)
     examples: list[tuple[int, tuple[int, ...]]] = [(first, _RESTS), (_PROMPTS[1], _RESTS)]
     if wide:
-        size = longest // 2
-        rest = min(size, ROOM)
-        examples.append((size, (rest,) * ceil((wide + _BEYOND - size) / rest)))
+        examples.append(_of_a_row(wide + _BEYOND, longest))
     texts: list[Any] = []
     for size, rests in examples:
         prompt = rng.choice(tokens, size)
@@ -198,6 +196,17 @@ def _random_texts(backbone: Backbone, limit: int, wide: int, longest: int) -> Ca
         texts=Texts.of([{}] * len(examples)),
         characters=np.ones(len(texts), np.int64),
     )
+
+
+def _of_a_row(width: int, longest: int) -> tuple[int, tuple[int, ...]]:
+    """Return the tokens of a prompt, and of the texts after it that make a row of some width.
+
+    The first text is the longest, since it decides how much room there is. What a text adds to the
+    row are all of its tokens but the last.
+    """
+    rest = min(longest // 2, ROOM)
+    texts, left = divmod(width - (longest - rest), rest - 1)
+    return longest - rest, (rest,) * texts + ((left + 1,) if left else ())
 
 
 def _scored(model: Any, split: CausalSplit, *, together: bool) -> Tensor:

@@ -66,8 +66,9 @@ def _stored(board: Board, diagnostic: Diagnostic) -> Stored:
 
 
 def _holds(values: Mapping[str, Any], diagnostic: Diagnostic) -> bool:
-    """Whether a run has something to draw: nothing selected is, of entries that are named."""
-    return bool(values.get(diagnostic.field) or values.get(diagnostic.entries))
+    """Whether a run has something to draw: a selection may be empty if its choices are named."""
+    stored = values.get(diagnostic.field)
+    return stored is not None and bool(stored or values.get(diagnostic.entries))
 
 
 def _selections(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:

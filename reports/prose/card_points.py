@@ -128,7 +128,7 @@ def _design(verdict: Verdict) -> str:
     if verdict.why == NO_ITEMS:
         return "The outputs of test items: run the suite again into a new folder (--results DIR)."
     if verdict.why == LOST:
-        return "The lost runs, done again, or `majority` in the suite, as which they then count."
+        return "The lost runs, done again, or a row that trains nothing, as which they then count."
     if verdict.why == COLLAPSED:
         return "Seeds that do not collapse: a lower learning rate, or more steps, may help."
     return "More seeds: run 5 or more (--seeds 5)."

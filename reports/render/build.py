@@ -248,9 +248,8 @@ def terminal(
     notes = [f"Only {loaded.part}."] if loaded.part else []
     notes += [f"unreadable: {reason}" for reason in loaded.unreadable]
     if form == "text":
-        machines = {*summary.loc[summary["device"] != "", "machine"]}
-        leaderboard = format_table(table, one_machine=len(machines) == 1 and "" not in machines)
-        parts = [leaderboard + format_pairs(pairs(loaded, summary))]
+        machines = dict(zip(summary["config_hash"], summary["machine"], strict=True))
+        parts = [format_table(table, machines) + format_pairs(pairs(loaded, summary))]
         tested = format_second_tests(second_tests(loaded, summary))
         said = format_judgements(judged_answers(loaded, summary).scores)
         parts += filter(None, (tested, said))

@@ -180,6 +180,8 @@ def _source(record: Record) -> dict[str, Any]:
         details["revision"] = source.revision
         if source.config:
             details["config"] = source.config
+        if task.test_size is not None:
+            details["test_size"] = str(task.test_size)  # a part of the split
         return {
             "dataset_name": task.name,
             "source_type": "hf_dataset",

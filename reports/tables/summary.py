@@ -238,8 +238,6 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
     known = next((run for run in runs if run["setting"]), None)
     machines = sorted({_machine(run) for run in ok})
     row = {name: known[name] for name in _FROM_RECORDS} if known else {}
-    if row.get("protocol") == "paper":
-        row["variant"] = (runs[0]["variant"] + PAPER).strip()
     row |= {name: mean_alone(_present(ok, name)).mean for name in _MEANS}
     if row.get("protocol") == "paper":
         row |= dict.fromkeys(_FITTED_ON_VALIDATION)
@@ -278,7 +276,10 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Put cells that never ran beside others, where these agree on what was asked for."""
+    """Put cells that never ran beside others, where these agree on what was asked for.
+
+    Then mark the variants of those whose checkpoints the test split chooses.
+    """
     for name, place in (
         ("setting", ["suite", "task", "backbone", "start"]),
         ("protocol", ["suite", "start"]),
@@ -286,8 +287,8 @@ def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
         known = table.groupby(place, sort=False)[name]
         only = known.transform(lambda values: _only(set(values) - {""}))
         table[name] = table[name].where(table[name] != "", only)
-    paper = (table["protocol"] == "paper") & ~table["variant"].str.endswith(PAPER.strip())
-    table["variant"] = table["variant"].where(~paper, (table["variant"] + PAPER).str.strip())
+    marked = (table["variant"] + PAPER).str.strip()
+    table["variant"] = table["variant"].where(table["protocol"] != "paper", marked)
     return table
 
 

@@ -1,6 +1,6 @@
 """The leaderboard as plain text, and the words and numbers that text and page share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from textwrap import fill, wrap
 from typing import Any
 
@@ -18,14 +18,15 @@ JUDGED = {"rating": "rated 1 to 10", "win_rate": "share of pairs won"}
 """What judges were asked for."""
 
 
-def format_table(table: pd.DataFrame, *, one_machine: bool = True) -> str:
+def format_table(table: pd.DataFrame, machines: Mapping[str, str] | None = None) -> str:
     """Return the leaderboard as aligned plain text of at most `WIDTH` columns, a part per task.
 
     Args:
         table: the columns of the leaderboard, in its row order.
-        one_machine: whether all rows ran on one, so that their seconds compare.
+        machines: by the hash of a row, where it ran; "" if in several places. None: no seconds are
+            compared.
     """
-    found = ["\n".join(_part(*each, one_machine=one_machine)) for each in parts(table)]
+    found = ["\n".join(_part(*each, machines or {})) for each in parts(table)]
     against = against_reference(table, "^ shown to be better, v worse")
     notes = ["* beaten by no other method.", *against, *meaning(table)]
     below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
@@ -199,7 +200,7 @@ _TESTED_WIDTHS = (1, 15, 5, 7, 14, 8, 7, 16)
 _MARKS = {"better": "^", "worse": "v"}
 
 
-def _part(title: list[str], table: pd.DataFrame, *, one_machine: bool) -> Iterator[str]:
+def _part(title: list[str], table: pd.DataFrame, machines: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of one task."""
     whole = " | ".join(title)
     if len(whole) > WIDTH:  # what it differs in from another part may be long
@@ -227,7 +228,7 @@ def _part(title: list[str], table: pd.DataFrame, *, one_machine: bool) -> Iterat
                 short(row.train_flops),
             )
         )
-    if one_machine and (scoring := _scoring(shown, found)):
+    if scoring := _scoring(shown, found, machines):
         yield from wrap(scoring, WIDTH)
     if failed := int(table["n_failed"].sum()):
         yield f"{failed} run{'' if failed == 1 else 's'} failed; see gapbench status."
@@ -235,13 +236,14 @@ def _part(title: list[str], table: pd.DataFrame, *, one_machine: bool) -> Iterat
         yield from wrap(warning, WIDTH)
 
 
-def _scoring(names: Sequence[str], found: Sequence[Any]) -> str:
-    """Say how long scoring took in the fastest and the slowest row; "" of fewer than two."""
-    told = [(row.evaluation_seconds, name) for name, row in zip(names, found, strict=True)]
-    known = sorted(pair for pair in told if pd.notna(pair[0]))
-    if len(known) < 2:
+def _scoring(names: Sequence[str], found: Sequence[Any], machines: Mapping[str, str]) -> str:
+    """Say how long scoring took in the fastest and the slowest row; "" if machines differ."""
+    pairs = zip(found, names, strict=True)
+    timed = [(row, name) for row, name in pairs if pd.notna(row.evaluation_seconds)]
+    places = {machines.get(row.config_hash, "") for row, _ in timed}
+    if len(timed) < 2 or len(places) > 1 or "" in places:
         return ""
-    (least, first), *_, (most, last) = known
+    (least, first), *_, (most, last) = sorted((row.evaluation_seconds, n) for row, n in timed)
     return printable(f"Scoring a run: {duration(least)} ({first}) to {duration(most)} ({last}).")
 
 

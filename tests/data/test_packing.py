@@ -10,6 +10,7 @@ import pytest
 from gapbench.bench.adaptation.losses import target_losses
 from gapbench.bench.data.encoded import CausalSplit, TurnsSplit
 from gapbench.bench.data.packing import pack
+from gapbench.bench.profiling.forecast import _tokens
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset, forward
 from tests.support.causal_files import (
@@ -100,6 +101,15 @@ def test_rows_read_once_what_sequences_begin_with(decoder: Path) -> None:
         rows = pack(choices, np.arange(80))  # type: ignore[arg-type]
         assert fewest <= len(rows) <= most
         assert max(row.width for row in rows) <= 256 + max(choices.lengths)
+
+
+def test_forecasts_count_the_tokens_that_are_read(decoder: Path) -> None:
+    """Those of rows; where each sequence has its own, all but the last of each."""
+    choices = make(decoder, make_task(CHOOSE), dict.fromkeys(SPLITS, AFTER)).data.test
+    whole = EvalSubset.of(choices)
+    alone = sum(choices.lengths - 1)
+    assert _tokens(whole, together=False) == alone
+    assert _tokens(whole, together=True) < alone / 4
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ def test_numbers_reach_data_frame_and_files(second_files: Files, done: Any, tmp_
     row = table.loc["stories", "full"]
     assert row["score"] == pytest.approx(np.mean([value["full", 0], value["full", 1]]))
     assert row["bare"] == pytest.approx(bare)
+    assert row["n_items"] == results.predictions(done["full", 0].run_hash, "stories").shape[0] > 1
     assert row["change"] == pytest.approx(row["score"] - bare)
     paired = [value["full", seed] - value["lora", seed] for seed in (0, 1)]
     assert row["vs_reference"] == pytest.approx(np.mean(paired))

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.data import packing
 from gapbench.bench.models import attention
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache, self_check
@@ -103,11 +104,22 @@ def test_rows_are_tried_as_wide_as_scoring_makes_them(monkeypatch: pytest.Monkey
     config.window_size = 64
     monkeypatch.setitem(CONFIGS, "gpt_neo", lambda: config)
     assert not self_check.check(backbone("gpt_neo"), 48, CPU).packs
-    config.window_size = 128
+    config.window_size = 1000
     config.max_position_embeddings = 160  # its mask ends there
     assert not self_check.check(backbone("gpt_neo"), 48, CPU).packs
-    config.window_size = config.max_position_embeddings = 1000
+    config.max_position_embeddings = 1000
     assert self_check.check(backbone("gpt_neo"), 48, CPU).packs
+
+
+@pytest.mark.parametrize(
+    ("longest", "limit"), [(8, 100), (24, 256), (32, 256), (520, 1000), (1400, 2048)]
+)
+def test_a_row_is_wider_than_its_limit(longest: int, limit: int) -> None:
+    """Of short texts and of long ones, none of which is longer than texts may be."""
+    split = self_check._random_texts(backbone("llama"), 0, limit, longest)
+    rows = packing.pack(split, np.arange(len(split)), most_tokens=self_check._WIDEST)
+    assert max(row.width for row in rows) == limit + 8 <= packing.widest(longest)
+    assert split.lengths[split.sequence_offsets[2] :].max() == longest
 
 
 def test_model_that_sees_the_future_is_refused() -> None:

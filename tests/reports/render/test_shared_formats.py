@@ -138,6 +138,18 @@ def test_hub_reads_rows_of_hub_data(
         assert "mean of 3 seeds" in entry["notes"]
 
 
+def test_part_of_a_test_split_is_told(tmp_path: Path) -> None:
+    """Both formats say how many of its examples were scored."""
+    task = make_task("rte", source=HUB).model_copy(update={"test_size": 100})
+    loaded = gapbench.load(write(tmp_path / "known", {"lora": 0.6}, task=task).root)
+    (path,) = loaded.publish(tmp_path / "a")
+    (result,) = json.loads(path.read_text())["evaluation_results"]
+    assert result["source_data"]["additional_details"]["test_size"] == "100"
+    (path,) = loaded.publish(tmp_path / "b", format="eval-results")
+    (entry,) = yaml.safe_load(path.read_text())
+    assert "accuracy on 100 examples of test" in entry["notes"]
+
+
 def test_lost_runs_in_a_mean_are_told(tmp_path: Path) -> None:
     """They are no seeds of their own: both formats say what they count as."""
     levels = {"lora": 0.6, "head": 0.5, "majority": 0.4}
