@@ -189,7 +189,7 @@ class Peft(Method[PeftSettings]):
         plain = model.get_base_model()
         saved = {name: values.detach().clone() for name, values in tensors.items()}
         config = _plain_data(model.peft_config["default"].to_dict())
-        kind = state.task.head.peft_task
+        kind = state.task.head.of(plain.config).peft_task
         config |= {"task_type": kind, "inference_mode": True}
         config["modules_to_save"] = head_parts(plain) or None
         return Adapter(config, saved | head_tensors(plain, position))

@@ -66,12 +66,14 @@ class Task(FrozenModel):
         loss: loss of one target.
         measures: quantities that metrics of this kind may measure (see `bench.metrics.base`).
         templated: whether a tokenizer's chat template writes the texts of this kind.
+        prompted: whether models read a prompt and answer in tokens.
     """
 
     head: ClassVar[Head]
     loss: ClassVar[Loss] = "cross_entropy"
     measures: ClassVar[tuple[str, ...]]
     templated: ClassVar[bool] = False
+    prompted: ClassVar[bool] = False
 
     name: Name
     version: int = Field(ge=1, description="raised by any change that can alter a score")

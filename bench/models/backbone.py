@@ -73,6 +73,7 @@ class Reader:
             unbounded. A tokenizer may set a smaller window.
         vocabulary: rows of the embedding, None if not known.
         segments: number of segment embeddings (texts of an input); None if there are none.
+        encoder_decoder: whether prompts are read by an encoder, as texts of their own.
     """
 
     tokenizer: Any
@@ -80,6 +81,7 @@ class Reader:
     positions: int | None = None
     vocabulary: int | None = None
     segments: int | None = None
+    encoder_decoder: bool = False
 
 
 class Backbone:
@@ -138,6 +140,7 @@ class Backbone:
             positions,
             None if embedding is None else len(embedding),
             getattr(self.config, "type_vocab_size", None) or None,
+            bool(self.config.is_encoder_decoder),
         )
 
     @property

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
-from gapbench.bench.models import attention, given_masks
+from gapbench.bench.models import attention, encoder_decoder, given_masks
 
 _RULED_OUT = -1e9  # logit of a token that is not an answer; finite, so that logits can be averaged
 
 
-def attach(model: nn.Module, head: Head) -> None:
+def attach(model: Any, head: Head) -> None:
     """Make ``model`` take the inputs and return the logits of a task with this head."""
     if head == LANGUAGE_MODEL:
+        if model.config.is_encoder_decoder:
+            encoder_decoder.attach(model)
         _Positions().attach(model)
         given_masks.attach(model)
     elif head == SPAN:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, SEQ_TO_SEQ, Head
 from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
@@ -55,9 +55,15 @@ def unsupported_reason(name: str, task: Task) -> str | None:
         BackboneError: if its configuration cannot be read.
     """
     config = read_config(name)
-    known, writes = type(config) in getattr(transformers, task.head.families), True
-    if task.head == LANGUAGE_MODEL:
+    head = task.head.of(config)
+    known, writes = type(config) in getattr(transformers, head.families), True
+    if head == LANGUAGE_MODEL:
         writes = type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    elif head == SEQ_TO_SEQ and not task.prompted:
+        return (
+            f"an encoder-decoder of the family {config.model_type!r} reads a prompt, and there is "
+            f"none: {task.kind} needs a decoder"
+        )
     if not (known and writes):
         what = "writes no text" if task.head == LANGUAGE_MODEL else "has no head for it"
         return f"a backbone of the family {config.model_type!r} {what}: {task.kind} needs another"
@@ -118,7 +124,7 @@ def _read(
     _switch_off_dropout(config)
     own, config.pad_token_id = getattr(config, "pad_token_id", None), padding
     read = partial(
-        getattr(transformers, head.auto_class).from_pretrained,
+        getattr(transformers, head.of(config).auto_class).from_pretrained,
         **_location(name, weights=True),
         config=config,
         dtype=DTYPES[precision],

@@ -109,7 +109,7 @@ def peft_adapter(
         raise MergeError("no layer has an update, only the head trained; PEFT has no such adapter")
     config = _config([layers[name] for name in used], head_parts(model))
     config |= {
-        "task_type": head.peft_task,
+        "task_type": head.of(model.config).peft_task,
         "target_modules": used,
         "use_rslora": rank_stabilised,
     }

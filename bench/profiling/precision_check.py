@@ -64,8 +64,11 @@ def _error(backbone: Backbone, precision: Precision, device: torch.device) -> st
     for weight in model.parameters():
         weight.requires_grad_(weight.dim() == 1)  # small ones, which most layers have
     ids = _ids(backbone).to(device)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if backbone.config.is_encoder_decoder and not backbone.head:  # a language model
+        inputs["decoder_input_ids"] = ids
     try:
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
+        logits = model(**inputs)[0]
         if logits.requires_grad:
             logits.float().sum().backward()
     except Exception as error:  # a model may raise anything

@@ -23,12 +23,12 @@ from gapbench.bench.config.run import Cell
 from gapbench.bench.data.encoded import CausalSplit, Texts
 from gapbench.bench.data.packing import ROOM, batch, pack, widest
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.models import attention, head_hooks, length_limits, loading
+from gapbench.bench.models import attention, encoder_decoder, head_hooks, length_limits, loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache, padding_check, precision_check
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
-from gapbench.bench.tasks.beam_search import take
+from gapbench.bench.tasks.encoder_decoding import EncoderDecoding
 from gapbench.bench.tasks.generation import BatchDecoding
 
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
@@ -124,7 +124,7 @@ def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
     limit = length_limits.largest(config, longest - _BEYOND - max(_RESTS) + 1)
     wide = _limit_of_rows(backbone, longest)
     subject = {
-        "self check": 4,
+        "self check": 5,
         "backbone": backbone.identity,
         "limits": [limit, wide, longest if wide else None],
         "versions": [torch.__version__, transformers.__version__],
@@ -226,7 +226,7 @@ def _alone(model: Any, split: CausalSplit) -> Tensor:
     texts = np.split(split.input_ids, split.offsets[1:-1])
     for text, prompt in zip(texts, split.prompts, strict=True):
         targets = len(text) - prompt
-        found += [_last(model, text[:-2], targets - 1), _last(model, text[:-1], 1)]
+        found += [_last(model, text[:-2], prompt, targets - 1), _last(model, text[:-1], prompt, 1)]
     return torch.cat(found)
 
 
@@ -235,27 +235,26 @@ def _step(model: Any, split: CausalSplit) -> Tensor:
     search = _search(model, split)
     answers = search.input_ids.new_zeros((len(search.input_ids), search.decoding.max_new_tokens))
     parents = search.beams.advance(search.read_prompts(), search.decoding, [-1], answers)
-    search.visible = take(search.visible, parents)
+    search.follow(parents)
     return search.read_tokens().flatten(0, 1)
 
 
 def _after_step(model: Any, split: CausalSplit) -> Tensor:
     """Return the same from each prompt with its token as a separate text."""
     search = _search(model, split)
-    logits = torch.stack([_last(model, prompt, 1) for prompt in _prompts(split)])
+    logits = torch.stack([_last(model, prompt, len(prompt), 1) for prompt in _prompts(split)])
     best = logits[:, 0].topk(search.decoding.beams).indices.tolist()
     pairs = zip(_prompts(split), best, strict=True)
     longer = [np.append(prompt, token) for prompt, tokens in pairs for token in tokens]
-    return torch.cat([_last(model, text, 1) for text in longer])
+    return torch.cat([_last(model, text, len(text) - 1, 1) for text in longer])
 
 
 def _search(model: Any, split: CausalSplit) -> BatchDecoding:
     prompts = [torch.from_numpy(prompt.astype(np.int64)) for prompt in _prompts(split)]
     decoding = Decoding(beams=2, max_new_tokens=4, no_repeat_ngram=0)
     device = _device(model)
-    return BatchDecoding(
-        lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device
-    )
+    search = EncoderDecoding if model.config.is_encoder_decoder else BatchDecoding
+    return search(lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device)
 
 
 def _prompts(split: CausalSplit) -> list[NDArray[np.int32]]:
@@ -264,10 +263,17 @@ def _prompts(split: CausalSplit) -> list[NDArray[np.int32]]:
     return [split.input_ids[start : start + size] for start, size in pairs]
 
 
-def _last(model: Any, text: NDArray[np.integer[Any]], count: int) -> Tensor:
+def _last(model: Any, text: NDArray[np.integer[Any]], prompt: int, count: int) -> Tensor:
     """Return the logits of the last ``count`` tokens of a text, (count, vocabulary)."""
-    ids = torch.from_numpy(text.astype(np.int64)).to(_device(model))
-    logits: Tensor = model(input_ids=ids[None]).logits[0, -count:]
+    ids = torch.from_numpy(text.astype(np.int64)).to(_device(model))[None]
+    inputs = {"input_ids": ids}
+    if model.config.is_encoder_decoder:
+        begun = ids.new_tensor([encoder_decoder.beginning(model)])
+        inputs = {
+            "input_ids": ids[:, :prompt],
+            "decoder_input_ids": torch.cat([begun, ids[:, prompt:]], dim=1),
+        }
+    logits: Tensor = model(**inputs).logits[0, -count:]
     return logits
 
 

@@ -40,6 +40,7 @@ def decode(
     end_ids: Sequence[int],
     pad_id: int,
     device: torch.device,
+    search: "type[BatchDecoding] | None" = None,
 ) -> list[list[list[int]]]:
     """Return the continuation of every prompt by every run.
 
@@ -58,6 +59,7 @@ def decode(
         end_ids: tokens that end a text.
         pad_id: padding on the right of shorter prompts; it is never attended to.
         device: device of the model.
+        search: how the model decodes; as a decoder if None.
 
     Returns:
         Token ids without the end tokens: for each run, a list with one entry per prompt.
@@ -69,12 +71,13 @@ def decode(
     if not lengths.all():
         raise DataError(f"prompt {int(lengths.argmin())} has no tokens, so nothing can follow it")
     texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(runs)]
-    most = lengths + decoding.beams * decoding.max_new_tokens
+    search = search or BatchDecoding
+    most = search.cached(lengths, decoding)
     with torch.inference_mode():
         for places in evaluation_batches(most, MAX_TOKENS // runs):
             batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
-            search = BatchDecoding(predict, batch, runs, decoding, pad_id, device)
-            answers = search.run(end_ids).view(runs, len(places), -1)
+            found = search(predict, batch, runs, decoding, pad_id, device)
+            answers = found.run(end_ids).view(runs, len(places), -1)
             for own, answer in zip(texts, answers.tolist(), strict=True):
                 for place, tokens in zip(places, answer, strict=True):
                     own[place] = [t for t in tokens if t not in (NOTHING, *end_ids)]
@@ -101,7 +104,7 @@ class BatchDecoding:
         self.predict = predict
         self.runs = runs
         self.decoding = decoding
-        self.cache = transformers.DynamicCache()
+        self.cache: Any = transformers.DynamicCache()
         padded = pad_sequence(prompts, batch_first=True, padding_value=pad_id)
         self.input_ids = padded.to(device).repeat(runs, 1)
         left = pad_sequence(prompts, batch_first=True, padding_value=NOTHING, padding_side="left")
@@ -110,15 +113,19 @@ class BatchDecoding:
         self.visible = present.unsqueeze(1).expand(-1, decoding.beams, -1)
         self.places = torch.arange(padded.shape[1], device=device).expand_as(self.input_ids)
 
+    @staticmethod
+    def cached(lengths: NDArray[np.int64], decoding: Decoding) -> NDArray[np.int64]:
+        """Return the most tokens that the cache holds of each prompt and what follows it."""
+        return lengths + decoding.beams * decoding.max_new_tokens
+
     def run(self, end_ids: Sequence[int]) -> Tensor:
         """Return the answers, (runs * prompts, max_new_tokens), `NOTHING` after their ends."""
         shape = (len(self.input_ids), self.decoding.max_new_tokens)
         answers = self.input_ids.new_full(shape, NOTHING)
         logits = self.read_prompts()
         while True:
-            parents = self.beams.advance(logits, self.decoding, end_ids, answers)
-            self.visible = take(self.visible, parents)
-            if not self._tidy():
+            self.follow(self.beams.advance(logits, self.decoding, end_ids, answers))
+            if not self.tidy():
                 return answers
             logits = self.read_tokens()
 
@@ -155,7 +162,11 @@ class BatchDecoding:
             }
         )
 
-    def _tidy(self) -> bool:
+    def follow(self, parents: Tensor) -> None:
+        """Go on from the sequences that the new ones continue, (runs * inputs, beams)."""
+        self.visible = take(self.visible, parents)
+
+    def tidy(self) -> bool:
         """Drop finished rows once they are a large share; return whether to continue.
 
         All runs keep the same number of rows, and all rows the same number of cached tokens: the
@@ -165,20 +176,25 @@ class BatchDecoding:
         used = self.visible.any(dim=1) & self.beams.open.unsqueeze(1)
         inputs, tokens = torch.stack([is_open.sum(1).max(), used.sum(1).max()]).tolist()
         rows, width = is_open.shape[1], used.shape[1]
-        if 0 < inputs * tokens < _WORTH_KEEPING * rows * width:
-            self._keep(_first(is_open, inputs), _first(used, tokens))
+        if self.worth_dropping(inputs * tokens, rows * width):
+            self._keep(chosen_first(is_open, inputs), chosen_first(used, tokens))
         return bool(inputs)
+
+    @staticmethod
+    def worth_dropping(used: int, whole: int) -> bool:
+        """Whether what is used of a cache is so little that the rest is dropped."""
+        return 0 < used < _WORTH_KEEPING * whole
 
     def _keep(self, rows: Tensor, slots: Tensor) -> None:
         """Keep chosen rows of each run, (runs, fewer), and tokens of each row, (rows, fewer)."""
         before = len(slots) // self.runs
-        flat = _flat(rows, before)
+        flat = flat_rows(rows, before)
         self.beams = self.beams.select(flat)
         self.visible = self.visible[flat].take_along_dim(slots[flat].unsqueeze(1), dim=2)
         self.places = self.places[flat].take_along_dim(slots[flat], dim=1)
         # With several copies of each run, the cache has one equal block of rows per copy.
         copies = len(self.cache.layers[0].keys) // (self.runs * before)
-        held = _flat(rows.repeat_interleave(copies, dim=0), before).unsqueeze(1)
+        held = flat_rows(rows.repeat_interleave(copies, dim=0), before).unsqueeze(1)
         each = slots[flat].view(self.runs, 1, *rows.shape[1:], -1).expand(-1, copies, -1, -1)
         for layer in self.cache.layers:
             layer.keys, layer.values = (
@@ -187,12 +203,12 @@ class BatchDecoding:
             )
 
 
-def _first(chosen: Tensor, count: int) -> Tensor:
+def chosen_first(chosen: Tensor, count: int) -> Tensor:
     """Return the indices of ``count`` entries of each row, chosen entries first."""
     return chosen.int().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
-def _flat(rows: Tensor, size: int) -> Tensor:
+def flat_rows(rows: Tensor, size: int) -> Tensor:
     """Turn row numbers within blocks of ``size`` rows, (blocks, some), into global ones."""
     first = torch.arange(len(rows), device=rows.device) * size
     return (rows + first.unsqueeze(1)).flatten()

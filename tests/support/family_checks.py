@@ -6,7 +6,7 @@ compared with what the model library's own model gives for each by itself.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.per_run_modules import stack_head
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.profiling import padding_check, self_check
+from gapbench.bench.tasks.encoder_decoding import EncoderDecoding
 from gapbench.bench.tasks.generation import decode
 from gapbench.bench.training.trainer import Trainer
 from tests.support import tiny_families
@@ -153,8 +154,8 @@ def _choice_off(backbone: Backbone) -> float:
         own = []
         for number, prompt in enumerate(split.prompts):
             ids = split.input_ids[split.offsets[number] : split.offsets[number + 1]]
-            alone = plain(input_ids=torch.from_numpy(ids)[None].long(), use_cache=False).logits[0]
-            own.append(alone[int(prompt) - 1 : -1])
+            alone = plain(**_inputs(plain, ids, int(prompt)), use_cache=False).logits[0]
+            own.append(alone[-1 - (len(ids) - int(prompt)) : -1])
     return float((ours.log_softmax(-1) - torch.cat(own).log_softmax(-1)).abs().max())
 
 
@@ -168,20 +169,37 @@ def _writing_off(backbone: Backbone) -> float:
     end = int(backbone.tokenizer.eos_token_id)
     settings = Decoding(beams=1, max_new_tokens=_WRITTEN, no_repeat_ngram=0)
     ids = {"end_ids": [end], "pad_id": int(backbone.tokenizer.pad_token_id), "device": _CPU}
-    (written,) = decode(lambda given: model(**given).logits, prompts, 1, settings, **ids)
+    search = EncoderDecoding if model.config.is_encoder_decoder else None
+    (written,) = decode(
+        lambda given: model(**given).logits, prompts, 1, settings, **ids, search=search
+    )
     with torch.inference_mode():
         expected = [_greedy(plain, prompt, end) for prompt in prompts]
     return float(written != expected)
 
 
-def _greedy(model: Callable[..., Any], prompt: Ids, end: int) -> list[int]:
+def _greedy(model: Any, prompt: Ids, end: int) -> list[int]:
     text = prompt.tolist()
     for _ in range(_WRITTEN):
-        logits = model(input_ids=torch.tensor([text]), use_cache=False).logits
+        logits = model(**_inputs(model, np.array(text), len(prompt)), use_cache=False).logits
         text.append(int(logits[0, -1].argmax()))
         if text[-1] == end:
             return text[len(prompt) : -1]
     return text[len(prompt) :]
+
+
+def _inputs(model: Any, text: NDArray[Any], prompt: int) -> dict[str, Tensor]:
+    """Return what the model library's own model reads of a text with so many tokens of prompt."""
+    ids = torch.from_numpy(text)[None].long()
+    if not model.config.is_encoder_decoder:
+        return {"input_ids": ids}
+    begun = torch.tensor([[model.config.decoder_start_token_id]])
+    if (forced := model.generation_config.forced_bos_token_id) is not None:
+        begun = torch.cat([begun, torch.tensor([[forced]])], dim=1)
+    return {
+        "input_ids": ids[:, :prompt],
+        "decoder_input_ids": torch.cat([begun, ids[:, prompt:]], dim=1),
+    }
 
 
 def _sequences(

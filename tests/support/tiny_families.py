@@ -213,8 +213,9 @@ def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
     Heads are not saved, except that of a language model.
     """
     made = config(family, **settings)
-    writes = head == LANGUAGE_MODEL and type(made) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    auto = transformers.AutoModelForCausalLM if writes else transformers.AutoModel
+    of_head = head.of(made)
+    writes = head == LANGUAGE_MODEL and type(made) in getattr(transformers, of_head.families)
+    auto = getattr(transformers, of_head.auto_class if writes else "AutoModel")
     if family in _HEAD_PRETRAINED:
         auto = transformers.AutoModelForMaskedLM
     _drawn(auto, made).save_pretrained(folder)
@@ -266,13 +267,14 @@ def tokenizer(*, special: bool) -> Any:
 
 
 def families() -> tuple[list[str], list[str]]:
-    """Return the decoder-only families of the library, and all others that classify texts."""
+    """Return the decoder-only families of the library, and others that classify or write texts."""
     writers = [c.model_type for c in transformers.MODEL_FOR_CAUSAL_LM_MAPPING]
     readers = [c.model_type for c in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING]
     masked = {c.model_type for c in transformers.MODEL_FOR_MASKED_LM_MAPPING}
-    both = {c.model_type for c in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING}
+    seq_to_seq = transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    both = {c.model_type for c in seq_to_seq if c().is_encoder_decoder}
     decoders = [name for name in writers if name not in masked | both]
-    encoders = [name for name in readers if name not in decoders]
+    encoders = [name for name in [*readers, *both] if name not in decoders]
     return sorted(set(decoders)), sorted(set(encoders))
 
 

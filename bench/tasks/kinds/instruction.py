@@ -196,7 +196,9 @@ def _encoded(place: str, rows: Rows, reader: Reader, limits: Limits) -> Iterator
     ids = tokenised_alone([text for each in texts for text in each], tokenizer)
     for where, each in zip(places, texts, strict=True):
         whole, *begins = (next(ids) for _ in each)
-        made = _cut(whole, [boundary(whole, begin, tokenizer) for begin in begins], first, limits)
+        edges = [boundary(whole, begin, tokenizer) for begin in begins]
+        whole[edges[0] : edges[0]] = limits.last
+        made = _cut(whole, [edge + len(limits.last) for edge in edges], first, limits)
         if not made.places:
             raise DataError(
                 f"{where}: its answers have no tokens that follow another: the tokenizer drops "

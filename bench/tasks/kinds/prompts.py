@@ -32,6 +32,7 @@ class PromptedTask(Task):
     """A task that a language model reads as a prompt and answers in tokens."""
 
     head: ClassVar[Head] = LANGUAGE_MODEL
+    prompted: ClassVar[bool] = True
 
     prompt: str | None = Field(
         default=None,
@@ -121,8 +122,10 @@ def encode_pairs(
     """Tokenise the prompts of every example with their continuations.
 
     A sequence is the tokenizer's first token, if its texts begin with one, the prompt, the
-    continuation after a space, and the end-of-text token if texts are generated. Prompts that do
-    not fit are cut at their beginning; continuations never are.
+    continuation after a space, and the end-of-text token if texts are generated. For an
+    encoder-decoder, prompt and continuation are texts of their own, and what the tokenizer puts
+    behind a text ends the prompt. Prompts that do not fit are cut at their beginning; continuations
+    never are.
 
     Args:
         task: task that sets the room for decoded tokens.
@@ -143,15 +146,15 @@ def encode_pairs(
     prompts: list[int] = []
     cut: list[bool] = []
     given: list[int] = []
-    for sequence, (prompt, target) in enumerate(_all_tokenised(flat, reader.tokenizer)):
+    for sequence, (prompt, target) in enumerate(_all_tokenised(flat, reader)):
         where = f"{place}, row {owners[sequence]}, target {flat[sequence][1][:60]!r}"
         given.append(len(limits.first) + len(prompt))
         _require_text(where, target, reader.tokenizer)
         target += ending
-        kept = limits.kept(where, prompt, target) if given[-1] else []
+        kept = limits.kept(where, prompt + limits.last, target) if given[-1] else []
         tokens.append(np.array(kept + target, dtype=np.int32))
         prompts.append(len(kept))
-        cut.append(len(kept) < given[-1])
+        cut.append(len(kept) < given[-1] + len(limits.last))
     begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     require_tokens(place, "prompts", numbers, np.minimum.reduceat(given, begins[:-1]))
     return {
@@ -173,12 +176,14 @@ class Limits:
         given: limit for a prompt, which leaves room for decoded tokens.
         window: number of tokens that the backbone can read, for messages.
         first: list with the token that begins every text; empty if there is none.
+        last: tokens that end a prompt; empty for decoders.
     """
 
     whole: int
     given: int
     window: int
     first: list[int]
+    last: list[int]
 
     @classmethod
     def of(cls, task: PromptedTask, reader: Reader) -> Limits:
@@ -187,7 +192,8 @@ class Limits:
         Raises:
             DataError: if the longest text leaves no room for a prompt.
         """
-        whole, first = min(task.max_length, reader.window), first_token(reader.tokenizer)
+        whole = min(task.max_length, reader.window)
+        first, last = _around(reader)
         given = whole
         if task.written is not None and reader.positions is not None:
             given = min(whole, reader.positions - task.written)
@@ -197,7 +203,7 @@ class Limits:
                     f"{task.written}, but the backbone has {reader.positions} positions, "
                     "including those of the prompt; lower it, or give another backbone"
                 )
-        return cls(whole, given, reader.window, first)
+        return cls(whole, given, reader.window, first, last)
 
     def end_of(self, prompt: list[int], first: list[int]) -> list[int]:
         """Return a prompt after its first token, cut at its beginning to the room there is."""
@@ -233,13 +239,24 @@ def asked(task: PromptedTask, prompts: Sequence[str], reader: Reader) -> list[li
     """Return the tokens of each prompt that a text is written after; none depends on a target."""
     limits = Limits.of(task, reader)
     tokens = tokenised_alone(prompts, reader.tokenizer)
-    return [limits.end_of(each, limits.first) for each in tokens]
+    return [limits.end_of(each + limits.last, limits.first) for each in tokens]
 
 
 def first_token(tokenizer: Any) -> list[int]:
     """Return a list with the token that begins every text; empty if there is none."""
     made = tokenizer("a")["input_ids"]
     return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
+
+
+def _around(reader: Reader) -> tuple[list[int], list[int]]:
+    """Return the tokens before a prompt and, where an encoder reads it, those after it."""
+    if not reader.encoder_decoder:
+        return first_token(reader.tokenizer), []
+    whole, text = (
+        reader.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False)
+    )
+    before = next(n for n in range(len(whole)) if whole[n : n + len(text)] == text)
+    return whole[:before], whole[before + len(text) :]
 
 
 def _ending(task: PromptedTask, tokenizer: Any) -> list[int]:
@@ -258,11 +275,17 @@ def _ending(task: PromptedTask, tokenizer: Any) -> list[int]:
 
 
 def _all_tokenised(
-    pairs: Sequence[tuple[str, str]], tokenizer: Any
+    pairs: Sequence[tuple[str, str]], reader: Reader
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield prompt and continuation tokens, as tokenised in the joined text."""
-    whole = tokenised_alone([f"{prompt} {target}" for prompt, target in pairs], tokenizer)
+    """Yield prompt and continuation tokens, of a decoder as tokenised in the joined text."""
+    tokenizer = reader.tokenizer
     alone = tokenised_alone([prompt for prompt, _ in pairs], tokenizer)
+    if reader.encoder_decoder:
+        yield from zip(
+            alone, tokenised_alone([target for _, target in pairs], tokenizer), strict=True
+        )
+        return
+    whole = tokenised_alone([f"{prompt} {target}" for prompt, target in pairs], tokenizer)
     for given, ids in zip(alone, whole, strict=True):
         yield given, ids[boundary(ids, given, tokenizer) :]
 
