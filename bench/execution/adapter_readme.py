@@ -10,6 +10,7 @@ from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task
 from gapbench.bench.execution.model_card import SeedMeans, front_matter, sections
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.encoder_decoder import beginning
 from gapbench.bench.store.record import Record
 from gapbench.bench.tasks.kinds.dialogues import answer_ends
 
@@ -56,7 +57,12 @@ def page(
         base: name of the backbone in PEFT's configuration.
         known: what all seeds of its cell say, if known.
     """
-    return front_matter(record, base) + _code(record, backbone, base) + sections(record, known)
+    auto_class = record.cell.task.head.of(backbone.config).auto_class
+    return (
+        front_matter(record, base, auto_class)
+        + _code(record, backbone, base)
+        + sections(record, known)
+    )
 
 
 def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
@@ -70,7 +76,8 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
     elif task.head != LANGUAGE_MODEL:
         settings["num_labels"] = task.n_outputs
     settings |= backbone.reading
-    imported = ["AutoTokenizer", task.head.auto_class]
+    auto_class = task.head.of(backbone.config).auto_class
+    imported = ["AutoTokenizer", auto_class]
     few_bits = []
     if cell.quantization == "nf4":
         imported.append("BitsAndBytesConfig")
@@ -97,10 +104,10 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         version=__version__,
         run=record.run_hash,
         seed=record.seed,
-        auto_class=task.head.auto_class,
+        auto_class=auto_class,
         imported=", ".join(imported),
         arguments=", ".join([*given, *few_bits, f"pad_token_id={padding}"]),
-        inputs=_QUANTIZED.get(cell.quantization, "") + _inputs(task),
+        inputs=_QUANTIZED.get(cell.quantization, "") + _inputs(task, backbone),
         use=_prompting(task, backbone) if prompted else _classifying(task, longest),
     )
 
@@ -116,14 +123,20 @@ def _classifying(task: Task, longest: int) -> str:
 
 def _prompting(task: Task, backbone: Backbone) -> str:
     """Return code that writes texts as the run did, or, where it wrote none, reads prompts."""
-    decoding = getattr(task, "decoding", None)
+    decoding, encodes = getattr(task, "decoding", None), backbone.reader.encoder_decoder
     if decoding is None:
         given = 'padding=True, return_tensors="pt"'
-        return f"inputs = tokenizer(prompts, {given})\noutputs = model(**inputs)"
+        lines = [f"inputs = tokenizer(prompts, {given})", "outputs = model(**inputs)"]
+        if encodes:
+            answers = f"tokenizer(text_target=answers, {given})"
+            lines[1:] = [f'outputs = model(**inputs, labels={answers}["input_ids"])']
+        return "\n".join(lines)
     # Only `generate` counts positions from the mask, so only it may have padding on the left.
-    given = 'padding=True, padding_side="left", return_token_type_ids=False, return_tensors="pt"'
+    side = "right" if encodes else "left"
+    given = f'padding=True, padding_side="{side}", return_token_type_ids=False, return_tensors="pt"'
     lines = [f"inputs = tokenizer(prompts, {given})"]
-    if backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids:
+    ended = backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids
+    if ended and not encodes:
         lines += ["# the tokenizer ends a text, and a prompt goes on"]
         lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
     ends = "tokenizer.eos_token_id"
@@ -131,17 +144,22 @@ def _prompting(task: Task, backbone: Backbone) -> str:
         lines += ["# the chat template ends an answer with a token of its own"]
         named = backbone.tokenizer.convert_ids_to_tokens(own)
         ends = f"tokenizer.convert_tokens_to_ids({named!r})"
-    settings = {  # two that a checkpoint may have otherwise
+    settings: dict[str, Any] = {  # some that a checkpoint may have otherwise
         "eos_token_id": ends,
         "repetition_penalty": 1.0,
         "do_sample": False,
+        "early_stopping": False,
+        "min_length": 0,
         "num_beams": decoding.beams,
         "length_penalty": decoding.length_penalty,
         "no_repeat_ngram_size": decoding.no_repeat_ngram,
         "max_new_tokens": decoding.max_new_tokens,
     }
+    if encodes:  # a first token that is forced counts for the library, and no last one is forced
+        settings["max_new_tokens"] += len(beginning(backbone.model())) - 1
+        settings["forced_eos_token_id"] = None
     asked = ", ".join(f"{name}={value}" for name, value in settings.items())
-    written = "outputs[:, inputs['input_ids'].shape[1]:]"
+    written = "outputs" if encodes else "outputs[:, inputs['input_ids'].shape[1]:]"
     lines += [f"outputs = model.generate(**inputs, {asked})"]
     lines += [f"texts = tokenizer.batch_decode({written}, skip_special_tokens=True)"]
     return "\n".join(lines)
@@ -153,7 +171,7 @@ def _variable(column: str) -> str:
     return f"{name}_" if iskeyword(name) else name  # as for the column "a"
 
 
-def _inputs(task: Task) -> str:
+def _inputs(task: Task, backbone: Backbone) -> str:
     """Return sentences about the model's inputs and outputs."""
     if task.templated:
         return (
@@ -162,6 +180,10 @@ def _inputs(task: Task) -> str:
         )
     if task.head == LANGUAGE_MODEL:
         prompt = getattr(task, "prompt", None) or "\n".join(f"{{{name}}}" for name in task.text)
+        if backbone.reader.encoder_decoder:
+            return (
+                f"Prompts are {prompt!r}, which the encoder reads; the decoder writes the answer."
+            )
         return f"Prompts are {prompt!r}; the continuation begins after a space."
     columns = " and ".join(f"`{name}`" for name in task.text)
     takes = f"It takes batches of texts: {columns}."

@@ -16,6 +16,7 @@ from gapbench.bench.store.record import Record
 _PIPELINES = {
     "AutoModelForSequenceClassification": "text-classification",
     "AutoModelForCausalLM": "text-generation",
+    "AutoModelForSeq2SeqLM": "text2text-generation",
     "AutoModelForQuestionAnswering": "question-answering",
 }
 _MEASURES = {"ece": "ECE", "brier": "Brier score", "nll": "NLL"}
@@ -39,16 +40,17 @@ class SeedMeans:
     means: Mapping[str, tuple[float, float | None, float | None]]
 
 
-def front_matter(record: Record, base: Mapping[str, Any]) -> str:
+def front_matter(record: Record, base: Mapping[str, Any], auto_class: str) -> str:
     """Return the lines that the hub reads.
 
     Args:
         record: record of the run.
         base: name of the backbone in PEFT's configuration.
+        auto_class: the model library's class that loads the backbone.
     """
     cell, task = record.cell, record.cell.task
     source = task.source if isinstance(task.source, HubSource) else None
-    pipeline = _PIPELINES.get(task.head.auto_class)
+    pipeline = _PIPELINES.get(auto_class)
     tested = record.splits.get("test")
     metrics = [
         {"type": name, "value": value}

@@ -110,6 +110,7 @@ def load(
         gguf_file.require_all_read(packed, _numbers(model.base_model))
         reading["gguf_file"] = packed.name
     loaded.reading = reading
+    loaded.packs = not model.config.is_encoder_decoder  # an encoder reads one prompt of a row
     if quantization is not None:
         loaded.quantize(quantization)
     return loaded

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run, Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.encoded import TaskData
@@ -95,7 +96,10 @@ TALK: dict[str, Any] = INSTRUCT | {
 
 
 def make_decoder(folder: Path, family: str) -> Path:
-    """Save a small random language model with clear preferences; Llama's texts begin with [BOS]."""
+    """Save a small random language model with clear preferences.
+
+    Llama's texts begin with [BOS]; T5's end with [EOS], and BART's have both.
+    """
     size: dict[str, Any] = {
         "vocab_size": len(VOCABULARY),
         "initializer_range": 0.3,
@@ -109,14 +113,27 @@ def make_decoder(folder: Path, family: str) -> Path:
             **size, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=WINDOW,
         ),
+        "t5": transformers.T5Config(
+            **size, d_model=24, d_kv=8, d_ff=40, num_layers=2, num_heads=4, decoder_start_token_id=0
+        ),
+        "bart": transformers.BartConfig(
+            **size, d_model=24, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+            decoder_attention_heads=4, encoder_ffn_dim=40, decoder_ffn_dim=40,
+            max_position_embeddings=WINDOW, decoder_start_token_id=3, init_std=0.3,
+        ),
     }  # fmt: skip
     torch.manual_seed(1)
-    transformers.AutoModelForCausalLM.from_config(configs[family]).save_pretrained(folder)
+    model = LANGUAGE_MODEL.of(configs[family])
+    made = getattr(transformers, model.auto_class).from_config(configs[family])
+    if family == "bart":
+        made.generation_config.forced_bos_token_id = 2
+    made.save_pretrained(folder)
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="[UNK]"))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    if family == "llama":
+    if family != "gpt2":
+        whole = {"llama": "[BOS] $A", "t5": "$A [EOS]", "bart": "[BOS] $A [EOS]"}[family]
         tokenizer.post_processor = processors.TemplateProcessing(
-            single="[BOS] $A", pair="[BOS] $A [BOS] $B", special_tokens=[("[BOS]", 2)]
+            single=whole, special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
         )
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -239,8 +256,8 @@ class Made:
 
     def plain(self) -> Any:
         """Return the backbone as the model library loads it, in double precision."""
-        model = transformers.AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float64)
-        return model.eval()
+        auto: Any = getattr(transformers, LANGUAGE_MODEL.of(self.backbone.config).auto_class)
+        return auto.from_pretrained(self.folder, dtype=torch.float64).eval()
 
     def train(self, method: str, seeds: Sequence[int], **settings: Any) -> Trained:
         """Train a stack of runs to the end of its budget."""
