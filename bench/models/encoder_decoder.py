@@ -25,19 +25,22 @@ def attach(model: nn.Module) -> None:
     model.register_forward_pre_hook(_divide, with_kwargs=True)
 
 
-def beginning(model: Any) -> list[int]:
-    """Return the tokens that the decoder begins every text with.
+def require_beginning(place: str, model: Any) -> None:
+    """Refuse a checkpoint that does not say what its decoder begins with.
 
     Raises:
-        BackboneError: if the checkpoint names none.
+        BackboneError: naming ``place``, the backbone.
     """
-    first = model.config.decoder_start_token_id
-    if first is None:
+    if model.config.decoder_start_token_id is None:
         raise BackboneError(
-            f"the encoder-decoder of the family {model.config.model_type!r} has no token that its "
-            "decoder begins with; name it as 'decoder_start_token_id' in its config.json"
+            f"{place} has no token that its decoder begins with; name it as "
+            "'decoder_start_token_id' in its config.json"
         )
-    forced = model.generation_config.forced_bos_token_id
+
+
+def beginning(model: Any) -> list[int]:
+    """Return the tokens that the decoder begins every text with."""
+    first, forced = model.config.decoder_start_token_id, model.generation_config.forced_bos_token_id
     return [first] if forced is None else [first, forced]
 
 

@@ -22,7 +22,7 @@ from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data import gguf_file
 from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.sources import backbone_folder, backbone_gguf
-from gapbench.bench.models import gguf_folder
+from gapbench.bench.models import encoder_decoder, gguf_folder
 from gapbench.bench.models.backbone import Backbone, embedding_weight, positions_after_padding
 from gapbench.bench.models.pretrained_weights import head_modules, require_whole
 from gapbench.bench.store.failure import status_of
@@ -110,7 +110,9 @@ def load(
         gguf_file.require_all_read(packed, _numbers(model.base_model))
         reading["gguf_file"] = packed.name
     loaded.reading = reading
-    loaded.packs = not model.config.is_encoder_decoder  # an encoder reads one prompt of a row
+    if head.of(model.config) == SEQ_TO_SEQ:
+        encoder_decoder.require_beginning(f"backbone {name!r}", model)
+        loaded.packs = False  # an encoder reads one prompt of a row
     if quantization is not None:
         loaded.quantize(quantization)
     return loaded

@@ -28,7 +28,7 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache, padding_check, precision_check
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
-from gapbench.bench.tasks.encoder_decoding import EncoderDecoding
+from gapbench.bench.tasks.encoder_decoding import search_of
 from gapbench.bench.tasks.generation import BatchDecoding
 
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
@@ -253,8 +253,9 @@ def _search(model: Any, split: CausalSplit) -> BatchDecoding:
     prompts = [torch.from_numpy(prompt.astype(np.int64)) for prompt in _prompts(split)]
     decoding = Decoding(beams=2, max_new_tokens=4, no_repeat_ngram=0)
     device = _device(model)
-    search = EncoderDecoding if model.config.is_encoder_decoder else BatchDecoding
-    return search(lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device)
+    return search_of(model)(
+        lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device
+    )
 
 
 def _prompts(split: CausalSplit) -> list[NDArray[np.int32]]:

@@ -21,6 +21,11 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.tasks.generation import BatchDecoding, chosen_first, flat_rows
 
 
+def search_of(model: Any) -> type[BatchDecoding]:
+    """Return how a model decodes."""
+    return EncoderDecoding if model.config.is_encoder_decoder else BatchDecoding
+
+
 class EncoderDecoding(BatchDecoding):
     """The decoding of one batch of prompts.
 

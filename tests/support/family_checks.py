@@ -29,7 +29,7 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.per_run_modules import stack_head
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.profiling import padding_check, self_check
-from gapbench.bench.tasks.encoder_decoding import EncoderDecoding
+from gapbench.bench.tasks.encoder_decoding import search_of
 from gapbench.bench.tasks.generation import decode
 from gapbench.bench.training.trainer import Trainer
 from tests.support import tiny_families
@@ -169,9 +169,8 @@ def _writing_off(backbone: Backbone) -> float:
     end = int(backbone.tokenizer.eos_token_id)
     settings = Decoding(beams=1, max_new_tokens=_WRITTEN, no_repeat_ngram=0)
     ids = {"end_ids": [end], "pad_id": int(backbone.tokenizer.pad_token_id), "device": _CPU}
-    search = EncoderDecoding if model.config.is_encoder_decoder else None
     (written,) = decode(
-        lambda given: model(**given).logits, prompts, 1, settings, **ids, search=search
+        lambda given: model(**given).logits, prompts, 1, settings, **ids, search=search_of(model)
     )
     with torch.inference_mode():
         expected = [_greedy(plain, prompt, end) for prompt in prompts]

@@ -1,5 +1,6 @@
 """Encoder-decoders on tasks with prompts: the library's own tokens and losses, in any stack."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.execution import adapter_readme
 from gapbench.bench.execution.export import write
-from gapbench.bench.models import encoder_decoder, loading
+from gapbench.bench.models import loading
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import get
 from tests.support.causal_files import (
@@ -198,9 +199,10 @@ def test_text_without_a_prompt_is_refused(folder: Callable[[str], Path]) -> None
     assert loading.unsupported_reason(str(folder("t5")), make_task(TELL)) is None
 
 
-def test_start_of_the_decoder_must_be_named(folder: Callable[[str], Path]) -> None:
-    """The library has no default."""
-    model = make(folder("t5"), make_task(TELL)).plain()
-    model.config.decoder_start_token_id = None
+def test_start_of_the_decoder_must_be_named(tmp_path: Path) -> None:
+    """The library has no default, and its message would speak of labels."""
+    place = make_decoder(tmp_path, "t5") / "config.json"
+    content = json.loads(place.read_text())
+    place.write_text(json.dumps(content | {"decoder_start_token_id": None}))
     with pytest.raises(BackboneError, match="name it as 'decoder_start_token_id'"):
-        encoder_decoder.beginning(model)
+        make(tmp_path, make_task(TELL))

@@ -94,15 +94,14 @@ class WrittenTexts(TargetTokens[PromptedT]):
     ) -> Outputs:
         """Return ``texts`` (runs, examples): the texts that runs generate for each input."""
         from gapbench.bench.data.batching import Batch
-        from gapbench.bench.tasks.encoder_decoding import EncoderDecoding
+        from gapbench.bench.tasks.encoder_decoding import search_of
         from gapbench.bench.tasks.generation import decode
 
         split, task = _split(subset), state.task
-        model: Any = state.model
         assert isinstance(task, PromptedTask)  # noqa: S101 - of these kinds
         if task.decoding is None:
             return {}
-        model.eval()
+        state.model.eval()
         written = decode(
             lambda inputs: method.predict(state, Batch.of_prompts(inputs)),
             split.asked_of(subset.examples),
@@ -111,7 +110,7 @@ class WrittenTexts(TargetTokens[PromptedT]):
             end_ids=answer_ends(tokenizer) if task.templated else [int(tokenizer.eos_token_id)],
             pad_id=split.pad_id,
             device=state.axis.device,
-            search=EncoderDecoding if model.config.is_encoder_decoder else None,
+            search=search_of(state.model),
         )
         texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in written]
         cut = [[_before(text, task.decoding.stop or ()) for text in each] for each in texts]
