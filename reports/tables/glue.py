@@ -12,9 +12,8 @@ import pandas as pd
 
 from gapbench.reports.results.items import Scored, samples
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.pairwise import family
 from gapbench.reports.tables.row_samples import estimates_of, with_lost
-from gapbench.reports.tables.standing import Standing, over_untrained
+from gapbench.reports.tables.standing import Standing, compared, over_untrained
 
 GLUE: Mapping[str, tuple[str, ...]] = {
     "cola": ("test/matthews_correlation",),
@@ -48,12 +47,16 @@ def counted(results: Results, found: Standing) -> Standing:
     several = with_lost(several, {name: known[name] for name in several}, up=found.upward)
     ranked = {n: several[n] for n in found.ranked if n in several and not several[n].unknown}
     bare = {n: each for n, each in several.items() if found.status[n] == "untrained"}
+    alpha = found.alpha_of("score")
     own = replace(
         found,
         scores={name: sample.scores for name, sample in several.items()},
         estimates={"score": estimates_of(several, found.status)},
-        families={**found.families, "score": family(ranked)},
-        untrained=over_untrained(ranked, bare, found.alpha_of("score")),
+        families={
+            **found.families,
+            "score": compared(found.rows, ranked, alpha, found.reference),
+        },
+        untrained=over_untrained(found.rows, ranked, bare, alpha),
     )
     return replace(found, in_glue=own)
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.reports.stats.estimates import Sample
+from gapbench.reports.stats.pairwise import Key
 
 Status = Literal[
     "ranked",
@@ -91,17 +92,16 @@ def statuses_of(
         floor: name of the row that lost runs count as; "" if there is none.
         up: whether higher scores are better.
     """
-    trained = {name: len(known[name].scores) for name in rows if trains(rows[name])}
-    counts = sorted(trained.values()) or [0]
+    runs = {name: (row.config_hash, *known[name].scores) for name, row in rows.items()}
+    trained = {runs[name]: known[name].scores for name in rows if trains(rows[name])}
+    counts = sorted(map(len, trained.values())) or [0]  # runs under several names count once
     fullest, usual = counts[-1], counts[(len(counts) - 1) // 2]
-    collapsed = collapsed_seeds(
-        {name: known[name].scores for name in trained}, known.get(floor), up=up
-    )
+    collapsed = collapsed_seeds(trained, known.get(floor), up=up)
     status: dict[str, Status] = {}
     why: dict[str, str] = {}
     for name, row in rows.items():
         own, wanted = known[name], fullest if row.pending else usual
-        status[name], why[name] = _status_of(row, own, wanted, collapsed.get(name, 0), floor)
+        status[name], why[name] = _status_of(row, own, wanted, collapsed.get(runs[name], 0), floor)
         if row.lost and floor and own.scores:
             said = f"{_runs(row)} without a score counted as {floor}"
             why[name] = f"{why[name]}; {said}" if why[name] else said
@@ -137,8 +137,8 @@ def _runs(row: Any) -> str:
 
 
 def collapsed_seeds(
-    scores: Mapping[str, Mapping[int, float]], floor: Sample | None, *, up: bool
-) -> dict[str, int]:
+    scores: Mapping[Key, Mapping[int, float]], floor: Sample | None, *, up: bool
+) -> dict[Key, int]:
     """Return how many seeds of a row collapsed, of rows where some did and others did not.
 
     They have lost most of what training gains, and lie far below the others: by `_APART` standard
@@ -146,7 +146,7 @@ def collapsed_seeds(
     nothing collapsed, this is found in at most 1 of 100 studies.
 
     Args:
-        scores: of trained rows by seed.
+        scores: of trained rows by seed, each row once.
         floor: the untrained row, None if there is none.
         up: whether higher scores are better.
     """

@@ -13,6 +13,7 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, Sample
 from gapbench.reports.stats.intervals import Interval
 from gapbench.reports.stats.pairwise import Family, family
+from gapbench.reports.stats.simultaneous import WITH_REFERENCE
 from gapbench.reports.tables.outcomes import (
     OUTCOMES,
     SPLITS,
@@ -198,7 +199,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         counts=counts,
         splits={split: _levels(sampled(results, rows, split, up=up), status) for split in SPLITS},
         families=families,
-        untrained=over_untrained(ranked, bare, alpha * level_of("score", possible)),
+        untrained=over_untrained(rows, ranked, bare, alpha * level_of("score", possible)),
         alpha=alpha,
     )
 
@@ -213,26 +214,31 @@ def _levels(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[s
 
 
 def over_untrained(
-    ranked: Mapping[str, Sample], bare: Mapping[str, Sample], alpha: float
+    rows: Mapping[str, Any], ranked: Mapping[str, Sample], bare: Mapping[str, Sample], alpha: float
 ) -> dict[str, Family[str]]:
     """Compare the ranked rows with each untrained one; with none if items of one are unknown."""
     known = {name: each for name, each in bare.items() if each.scores}
     if not ranked or any(each.unknown for each in known.values()):
         return {}  # what training gains over all of them is not known
+    cells = {rows[name].config_hash for name in known}
     return {
-        name: family({**ranked, name: each}, alpha / len(known), name, share=1.0)
+        name: compared(rows, {**ranked, name: each}, alpha / len(cells), name, share=1.0)
         for name, each in known.items()
     }
 
 
 def compared(
-    rows: Mapping[str, Any], ranked: Mapping[str, Sample], alpha: float, reference: str
+    rows: Mapping[str, Any],
+    ranked: Mapping[str, Sample],
+    alpha: float,
+    reference: str,
+    share: float = WITH_REFERENCE,
 ) -> Family[str]:
     """Compare what is ranked, the rows of one configuration as one under several names."""
     first: dict[str, str] = {}
     for name in sorted(ranked, key=lambda name: name != reference):
         first.setdefault(rows[name].config_hash, name)
     own = {name: ranked[name] for name in ranked if first[rows[name].config_hash] == name}
-    pairs = family(own, alpha, reference if reference in own else None)
+    pairs = family(own, alpha, reference if reference in own else None, share)
     places = {name: pairs.places[first[rows[name].config_hash]] for name in ranked}
     return replace(pairs, places=places)

@@ -125,11 +125,12 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
     entries = [_row_over_tasks(suite, name, counts) for name in names]
     gains = [task.untrained for task in suite.tasks]
     bare = [name for name in gains[0] if all(name in each for each in gains)]
+    cells = {tuple(each.rows[name].config_hash for each in standings) for name in bare}
     untrained = {
         name: averaged_family(
             [each[name] for each in gains],
             suite.factors,
-            suite.alpha_of("score") / len(bare),
+            suite.alpha_of("score") / len(cells),
             name,
             share=1.0,
         )

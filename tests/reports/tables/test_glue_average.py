@@ -16,6 +16,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.render.build import build, terminal
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.glue_average import NAME
+from gapbench.reports.verdict.model import SAME
 from tests.support.known_truth import verdicts_of
 from tests.support.results_folder import items_of, make_cell, make_record
 from tests.support.small_suite import blank
@@ -171,6 +172,21 @@ def test_gain_over_the_untrained_row_is_that_of_the_averages(tmp_path: Path) -> 
     levels = {each.name: each.levels["score"].mean or 0.0 for each in overall.entries}
     assert gain.difference == pytest.approx(levels["lora"] - levels["majority"])
     assert gain.difference == pytest.approx(0.4 + 0.2 / 9)
+
+
+def test_names_of_the_same_runs_have_one_test(tmp_path: Path) -> None:
+    """On tasks of two metrics, as on the others, a second name adds no comparison."""
+    fill(tmp_path, methods=("lora", "head", "majority"), f1_lower=0.2)
+    store = Store(tmp_path)
+    before = verdicts_of(store, "lora")[0]
+    cells = [make_cell("head", task=load_task(name)) for name in SCORES]
+    store.write_plan("glue", [(Run(cell, seed), "again") for cell in cells for seed in range(2)])
+    after = verdicts_of(store, "lora")[0]
+    own = [each["head"].to_reference["score"] for each in (before, after)]
+    assert own[0] == own[1]
+    assert after.pairs["score"]["head / again", "head"].withheld == SAME
+    gains = [each.gains["lora", "majority"] for each in (before, after)]
+    assert gains[0] == gains[1]
 
 
 def test_glue_suite_has_all_that_the_average_needs() -> None:

@@ -240,6 +240,26 @@ def test_identical_predictions_have_their_own_reason(
     assert "More seeds" not in shown.points.get("What would change this", "")
 
 
+@pytest.mark.parametrize("tasks", [("syn_sentiment",), ("syn_sentiment", "syn_acceptability")])
+def test_second_name_of_the_same_runs_widens_nothing(
+    tmp_path: Path, tasks: tuple[str, ...]
+) -> None:
+    """What training gains is told as surely, and what varies as usual stays so."""
+    for draw, name in enumerate(tasks):
+        store = write(tmp_path, {"lora": 0.3, "dora": 0.4} | BARE, task=make_task(name), draw=draw)
+    before = verdicts_of(store)[0]
+    for method in ("dora", "majority"):
+        cells = [make_cell(method, task=make_task(name)) for name in tasks]
+        runs = [(Run(cell, seed), "again") for cell in cells for seed in range(5)]
+        store.write_plan("known", runs)
+    after = verdicts_of(store)[0]
+    assert {("dora / again", "majority / again"), *before.gains} < after.gains.keys()
+    assert {pair: after.gains[pair] for pair in before.gains} == before.gains
+    assert [after[each.name].status for each in before.entries] == [
+        each.status for each in before.entries
+    ]
+
+
 def test_rows_without_stored_items_are_not_compared(tmp_path: Path) -> None:
     """Seeds alone do not say what other items would change; a gap needs those of train too."""
     store = write(tmp_path, EQUAL | {"dora": 3.4, "head": 3.4})
