@@ -1,7 +1,8 @@
 """What the tasks of a suite say together: which rows they compare, and on what.
 
 A suite is looked at as a whole where every task has one backbone, else backbone by backbone. The
-tasks of GLUE count by that benchmark's rules where all nine are there; see `reports.tables.glue`.
+tasks of GLUE count by that benchmark's rules where all nine are there, each with all of its test
+examples; see `reports.tables.glue`.
 Statistics are in `reports.stats`.
 """
 
@@ -164,7 +165,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         summary: the table of `reports.tables.summary.summarise`.
     """
     found = [
-        _suite_summary(boards, results.references)
+        _suite_summary(results, boards)
         for boards in _together(summary)
         if not _lacks_tasks(results, boards[0]["suite"].iloc[0], set(summary["task"]))
     ]
@@ -207,9 +208,21 @@ def _parts(boards: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     return [[b for b in boards if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _suite_summary(boards: list[pd.DataFrame], named: Mapping[str, str]) -> SuiteSummary | None:
+def _is_glue(results: Results, boards: list[pd.DataFrame]) -> bool:
+    """Return whether all nine tasks are there, each with all of its test examples.
+
+    A mean over parts of the tests would stand beside published averages as if it were one.
+    """
+    if not set(GLUE) <= {str(board["task"].iloc[0]) for board in boards}:
+        return False
+    known = [results.cells.get(cell) for board in boards for cell in board["config_hash"]]
+    tasks = [record.cell.task for record in known if record is not None]
+    return all(task.test_size is None for task in tasks if task.name in GLUE)
+
+
+def _suite_summary(results: Results, boards: list[pd.DataFrame]) -> SuiteSummary | None:
     names = [str(board["task"].iloc[0]) for board in boards]
-    glue = set(GLUE) <= set(names)
+    glue = _is_glue(results, boards)
     left_out = {
         name: "it was run under several settings" for name in names if names.count(name) > 1
     }
@@ -240,7 +253,7 @@ def _suite_summary(boards: list[pd.DataFrame], named: Mapping[str, str]) -> Suit
         names=whole,
         left_out=left_out,
         glue=glue and len(tasks) == len(GLUE),
-        reference=_reference(tasks, named.get(first["suite"], SUITE_REFERENCE)),
+        reference=_reference(tasks, results.references.get(first["suite"], SUITE_REFERENCE)),
     )
 
 

@@ -47,15 +47,21 @@ def fill(
     methods: tuple[str, ...] = ("lora",),
     fate: Status | None = None,
     f1_lower: float = 0.0,
+    part_of: str = "",
 ) -> None:
     """Write runs of all nine tasks, seed s scoring s / 10 higher, `majority` 0.4 lower.
 
     F1 of `majority` is lower still by ``f1_lower``.
-    LoRA's run of one task and seed is missing, or ended as `fate` says.
+    LoRA's run of one task and seed is missing, or ended as `fate` says. Of one task, some test
+    examples are scored.
     """
     store = Store(root)
     store.open_for_writing()
     tasks = [load_task(name) for name in SCORES]
+    tasks = [
+        task.model_copy(update={"test_size": 10}) if task.name == part_of else task
+        for task in tasks
+    ]
     cells = [make_cell(method, task=task) for method in methods for task in tasks]
     runs = [Run(cell, seed) for cell in cells for seed in range(seeds)]
     store.write_plan("glue", [(run, "default") for run in runs])
@@ -162,6 +168,15 @@ def test_method_that_lacks_a_task_has_no_average(without: str, tmp_path: Path) -
     """A mean over eight tasks is no GLUE average."""
     fill(tmp_path, without=without, seeds=1, lacking=0)
     assert average(tmp_path) == []
+
+
+@pytest.mark.parametrize("part_of", ["rte", "mnli"])
+def test_part_of_a_test_leaves_no_glue_average(part_of: str, tmp_path: Path) -> None:
+    """It would stand beside published averages, which are of whole test sets."""
+    fill(tmp_path, methods=("lora", "majority"), part_of=part_of)
+    assert average(tmp_path) == []
+    overall = verdicts_of(Store(tmp_path), "lora")[0]
+    assert overall.metric == "mean share of the way from untrained to best"
 
 
 def test_gain_over_the_untrained_row_is_that_of_the_averages(tmp_path: Path) -> None:
