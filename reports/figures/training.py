@@ -27,13 +27,17 @@ _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
 _HEIGHTS = (0.96, 0.85)
 _RISE = 0.01
 """Least rise of a mean loss that is called clear, if the loss of every seed rises."""
+_UNLIKE = (
+    " Runs that were scored at unlike steps meet at those of the shortest, on straight lines "
+    "between points."
+)
 
 
 def curves(board: Board) -> FigureArtifact | None:
     """Draw score and loss of the three splits along training, a pair of panels per method.
 
-    Lines are means over seeds, as far as all of them trained; bands reach from the lowest to the
-    highest seed.
+    Lines are means over seeds at one step, as far as all of them trained; bands reach from the
+    lowest to the highest seed.
 
     Returns:
         The figure, None if no run of the board has a curve.
@@ -59,6 +63,8 @@ def curves(board: Board) -> FigureArtifact | None:
         "so that their levels differ from those of all; the gap is of all, at the chosen "
         "checkpoints." + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
     )
+    if not all(_alike(_stored(drawn, row)) for row in drawn.rows):
+        title += _UNLIKE
     with style():
         figure, frames = _draw(drawn, metric)
     return FigureArtifact(
@@ -151,11 +157,40 @@ def _draw_checkpoints(axis: Axes, row: Any) -> None:
 
 
 def _curves(board: Board, row: Any) -> Floats:
-    """Return the curves of a row's seeds as far as all of them go, (seeds, points, columns)."""
+    """Return the curves of a row's seeds as far as all of them go, (seeds, points, columns).
+
+    Of runs that were scored at unlike steps, as those of folds of unlike sizes are, values are
+    those at the steps of the shortest run.
+    """
+    found = _stored(board, row)
+    if _alike(found):
+        length = min(map(len, found))
+        return np.stack([curve[:length] for curve in found])
+    shortest = min(found, key=lambda curve: float(curve[-1, 0]))
+    values = np.stack([_at(curve, shortest[:, 0]) for curve in found])
+    return np.where(np.isfinite(shortest), values, np.nan)
+
+
+def _stored(board: Board, row: Any) -> list[Floats]:
+    """Return the curves of a row's seeds."""
     stored = board.results.curves
-    found = [stored[run] for run in row.ok_runs.values() if run in stored]
-    length = min(len(curve) for curve in found)
-    return np.stack([curve[:length] for curve in found])
+    return [stored[run] for run in row.ok_runs.values() if run in stored]
+
+
+def _alike(found: list[Floats]) -> bool:
+    """Return whether curves were scored at the same steps, as far as all of them go."""
+    length = min(map(len, found), default=0)
+    return all(np.array_equal(curve[:length, 0], found[0][:length, 0]) for curve in found)
+
+
+def _at(curve: Floats, steps: Floats) -> Floats:
+    """Return a curve at given steps, on straight lines between its points, and NaN beyond them."""
+    columns = [steps]
+    for values in curve[:, 1:].T:
+        known = np.isfinite(values) if np.isfinite(values).any() else np.ones(len(values), bool)
+        own = curve[known, 0], values[known]
+        columns.append(np.interp(steps, *own, left=np.nan, right=np.nan))
+    return np.stack(columns, axis=1)
 
 
 def _draw_splits(
