@@ -91,7 +91,8 @@ def headline(verdict: Verdict) -> str:
     if verdict.why == CHEAPEST_BETTER:
         return f"Use {name}. It is shown to be better than {reference}."
     if verdict.why == CHEAPEST:
-        return f"Use {name}. Of the methods that nothing beats, none costs less to train."
+        of = "methods shown here" if verdict.hidden else "methods"
+        return f"Use {name}. Of the {of} that nothing beats, none costs less to train."
     if verdict.why == ALONE:
         return f"Only {name} can be judged, so there is nothing to compare it with."
     if verdict.why == UNTRAINED:

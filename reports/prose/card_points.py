@@ -75,11 +75,14 @@ def settings(entry: Entry) -> str:
 
 
 def _ties(verdict: Verdict) -> str:
+    hidden = ""
+    if verdict.hidden:
+        hidden = f"Left out here, and not in the choice: {named(list(verdict.hidden))}."
     if not verdict.ties:
         silent = not verdict.recommended or verdict.why in (ALONE, *UNANSWERED)
-        return "" if silent else "nothing"
+        return hidden or ("" if silent else "nothing")
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
-    return f"{said}. No difference between these is shown."
+    return f"{said}. No difference between these is shown. {hidden}".rstrip()
 
 
 def _beside(verdict: Verdict) -> str:

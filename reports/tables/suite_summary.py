@@ -39,7 +39,7 @@ class SuiteSummary:
         start: name of the adapter that runs start from, "" if none.
         protocol: strict or paper.
         tasks: two or more.
-        names: of the rows, at least one.
+        names: of the rows, at least one; of a part of a results folder, those that are shown.
         left_out: other rows and tasks, and why they are no part of it.
         glue: whether scores are those of the GLUE average.
         reference: name of the row that others are compared with first, "" if there is none.
@@ -131,22 +131,28 @@ class SuiteSummary:
         """The mean over tasks of each row, best first; none where scores have several scales."""
         if not self.averageable:
             return {}
-        found = {}
-        for name in self.names:
-            parts = []
-            for task, factor in zip(self.tasks, self.factors, strict=True):
-                own = task.estimates[name]
-                parts.append(replace(own, mean=own.mean - self._start(task)).scaled(factor))
-            found[name] = averaged(parts)
+        found = {name: self._mean(name) for name in self.names}
         return dict(sorted(found.items(), key=lambda item: -float(item[1].mean)))
+
+    def _mean(self, name: str) -> Estimate:
+        """Return the mean over tasks of a row, shown or not."""
+        parts = []
+        for task, factor in zip(self.tasks, self.factors, strict=True):
+            own = task.estimates[name]
+            parts.append(replace(own, mean=own.mean - self._start(task)).scaled(factor))
+        return averaged(parts)
 
     @cached_property
     def beaten_by(self) -> Mapping[str, tuple[str, ...]]:
-        """For each ranked row those that are better by mean over tasks, best first."""
+        """For each row that is ranked on every task, shown or not, those that are better.
+
+        By mean over tasks, best first.
+        """
         if not self.averageable:
             return {}
         found = self.pairs.beaten_by(higher_is_better=True)
-        return {n: tuple(each for each in self.ranked if each in found[n]) for n in self.ranked}
+        order = sorted(found, key=lambda name: -float(self._mean(name).mean))
+        return {name: tuple(each for each in order if each in found[name]) for name in order}
 
     @cached_property
     def groups(self) -> Mapping[str, int]:

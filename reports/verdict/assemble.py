@@ -103,6 +103,7 @@ def assemble(
         recommended=recommended,
         why=why,
         ties=tuple(name for name in unbeaten if name != recommended),
+        hidden=tuple(n for n, better in beaten_by.items() if not better and n not in order),
         untrained=tuple(gains[row, name] for row in (learners or ranked)[:1] for name in untrained),
         gains=gains,
         learned=learned,

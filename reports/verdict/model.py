@@ -176,10 +176,12 @@ class Verdict:
         entries: all rows: ranked ones by score, best first, then the others.
         pairs: all contrasts between ranked rows, by outcome and by (first, second), first being the
             one that stands higher in `entries`.
-        recommended: name of the reference where nothing beats it, else of the cheapest row that
-            beats it and that nothing beats; "" if there is nothing to recommend.
+        recommended: name of the reference where nothing beats it, else of the cheapest row, of
+            those that are shown, that beats it and that nothing beats; "" if there is nothing to
+            recommend.
         why: the rule that chose it, one of the constants of `reports.verdict.recommend`.
         ties: the other rows that nothing beats.
+        hidden: likewise, those that a part of a results folder leaves out, best first.
         untrained: best trained row minus each untrained one, in score.
         gains: each ranked row minus each untrained one, likewise, by both names.
         learned: whether some trained row is better than every untrained one; None if untold.
@@ -215,6 +217,7 @@ class Verdict:
     ruled_out: float | None
     optimism: float | None
     design: Design | None
+    hidden: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple["Verdict", ...] = ()
     n_tasks: int = 1

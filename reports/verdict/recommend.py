@@ -65,11 +65,11 @@ def recommend(
     own = next((each for each in entries if each.name == reference), None)
     if own is not None and not own.compared and own.status != "untrained":
         return "", NO_REFERENCE
-    if len(ranked) == 1:
-        return ranked[0].name, ALONE
     best = [each.name for each in ranked if not each.beaten_by]
     if not best:  # of a part of a folder, what beats a row may be hidden
         return "", HIDDEN
+    if len(ranked) == 1:
+        return ranked[0].name, ALONE
     if reference in best:
         return reference, NOTHING_BEATS
     better = [name for name in best if name in beats_reference]

@@ -84,6 +84,41 @@ def test_part_whose_rows_are_beaten_by_a_hidden_one_has_no_answer(tmp_path: Path
     assert card(few).headline.endswith("What is shown is beaten by what is not: dora.")
 
 
+@pytest.mark.parametrize("names", [("syn_sentiment",), ("syn_sentiment", "syn_acceptability")])
+def test_part_without_the_cheapest_says_what_was_left_out(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """The choice is between the methods that are shown, and the card does not say otherwise."""
+    levels = {"head": 1.0, "bitfit": 3.0, "dora": 3.0}
+    flops = {"bitfit": 5e11}
+    for draw, name in enumerate(names):
+        task = make_task(name)
+        store = write(tmp_path, BARE | levels, task=task, draw=draw, flops=flops)
+    results = load(store)
+    (whole,) = verdicts_of(store, "")
+    assert (whole.recommended, whole.hidden) == ("bitfit", ())
+    part = Selection(method=("dora", "head")).of(results)
+    (few,) = verdicts(part, summarise(part))
+    assert (few.recommended, few.why, few.hidden) == ("dora", recommend.CHEAPEST, ("bitfit",))
+    said = card(few)
+    assert "Of the methods shown here that nothing beats" in said.headline
+    assert said.points["Also unbeaten"] == "Left out here, and not in the choice: bitfit."
+
+
+def test_part_that_hides_the_best_over_tasks_has_no_answer(tmp_path: Path) -> None:
+    """Over all tasks as on one: what beats a row beats it whether it is shown or not."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        levels = BARE | {"lora": 2.0, "dora": 3.2, "head": 1.0}
+        store = write(tmp_path, levels, task=make_task(name), draw=draw)
+    (whole,) = verdicts_of(store)
+    for methods in (("lora", "head"), ("lora",)):
+        part = Selection(method=methods).of(load(store))
+        (few,) = verdicts(part, summarise(part, "lora"))
+        for one, other in zip(few.everything, whole.everything, strict=True):
+            assert (one.recommended, one.why) == ("", recommend.HIDDEN)
+            assert one["lora"].beaten_by == other["lora"].beaten_by == ("dora",)
+
+
 def test_part_of_several_backbones_keeps_the_level_of_the_whole(tmp_path: Path) -> None:
     """Two means over tasks share a level, whether both are looked at or one."""
     for draw, (name, backbone) in enumerate(product(("syn_sentiment", "syn_acceptability"), "ab")):
