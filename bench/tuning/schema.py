@@ -121,6 +121,7 @@ class StudyFile(FrozenModel):
         front: numbers of the complete trials that no other trial beats in every objective.
         sampler: name in `bench.tuning.samplers`.
         start: name of the adapter that its runs start from, "" without one.
+        cell_hash: of the cell before tuning; "" in studies of before it was stored.
         default_test, tuned_test, default_validation: mean scores over the suite's seeds, once those
             runs are done.
     """
@@ -148,6 +149,7 @@ class StudyFile(FrozenModel):
     tuned_test: float | None = None
     default_validation: float | None = None
     start: str = ""
+    cell_hash: str = ""
 
 
 def compute(study: StudyFile) -> float | None:

@@ -136,6 +136,7 @@ class Session:
             task=cell.task.name,
             backbone=cell.backbone.name,
             start=cell.start.name if cell.start else "",
+            cell_hash=cell.hash,
             method=cell.method,
             variant=plan.variant,
             metric=plan.metric,

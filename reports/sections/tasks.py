@@ -31,6 +31,7 @@ from gapbench.reports.sections._selection_bias import selection_bias
 from gapbench.reports.sections.all_tasks import beaten, difference
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import duration, label, memory, short
+from gapbench.reports.tables.tuning import key_of
 from gapbench.reports.tables.words import times
 from gapbench.reports.verdict.model import Verdict
 
@@ -184,10 +185,7 @@ def _folded(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Part]:
 def _beside(evidence: Evidence, board: pd.DataFrame) -> Iterator[Field]:
     """Yield what some rows have beside their scores: the default of tuned ones, a published one."""
     studies = {each.row: each for each in reversed(evidence.studies)}
-    keys = {
-        _name(row): (row.suite, row.task, row.backbone, row.start, row.method, row.variant)
-        for row in rows(board)
-    }
+    keys = {_name(row): key_of(row, row.start) for row in rows(board)}
     tuned = {name: studies[key] for name, key in keys.items() if key in studies}
     if tuned:
         yield from (_of(field, tuned) for field in _TUNED)

@@ -20,8 +20,8 @@ from gapbench.reports.stats.intervals import Interval, mean_alone
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label
 
-Key = tuple[str, str, str, str, str, str]
-"""Suite, task, backbone, start, method and variant."""
+Key = tuple[str, str, str, str, str]
+"""Suite, start, hash of the cell, method and variant."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,18 @@ def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -
         table: their `summarise` table.
         summaries: the folder's studies.
     """
-    known = {
-        (row.suite, row.task, row.backbone, row.start, row.method, row.variant): row
-        for row in reversed(list(rows(table)))
-        if row.n_seeds
-    }
-    return [_tuned(results, summary, known) for summary in summaries]
+    every = list(rows(table))
+    return [_tuned(results, summary, every) for summary in summaries]
+
+
+def key_of(row: Any, start: str) -> Key:
+    """Return what tells a row of a leaderboard from all others.
+
+    Args:
+        row: of the leaderboard.
+        start: name of the adapter that its runs start from, "" if none.
+    """
+    return row.suite, start, row.config_hash, row.method, row.variant
 
 
 def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFrame:
@@ -86,10 +92,7 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
         return leaderboard
     by_row = {each.row: each.summary for each in reversed(found) if each.row is not None}
     starts = leaderboard["start"] if "start" in leaderboard else [""] * len(leaderboard)
-    keys = [
-        (r.suite, r.task, r.backbone, start, r.method, r.variant)
-        for r, start in zip(rows(leaderboard), starts, strict=True)
-    ]
+    keys = map(key_of, rows(leaderboard), starts)
     studies = [by_row.get(key) for key in keys]
     return leaderboard.assign(
         tune_trials=pd.array([s.tally.trials if s else None for s in studies], dtype="Int64"),
@@ -101,16 +104,9 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
     )
 
 
-def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
+def _tuned(results: Results, summary: Summary, every: Sequence[Any]) -> Tuned:
     study = summary.study
-    place = (study.suite, study.task, study.backbone, study.start, study.method)
-    winner_key: Key = (*place, tuned_label(study.variant))
-    winner = known.get(winner_key)
-    if winner is not None and not _chosen(results.cells[winner.config_hash], summary):
-        winner = None  # left from another study, whose space was another one
-    default = known.get((*place, study.variant))
-    if winner is not None and default is not None and winner.setting != default.setting:
-        default = None  # of another budget, say
+    winner, default = _rows_of(results, summary, every)
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
     upward = study.direction == "maximize"
     return Tuned(
@@ -122,9 +118,42 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         default=default.score if default else None,
         optimism=_optimism(results, best, winner, default, upward=upward),
         gain=_gain(winner, default, upward=upward),
-        row=winner_key if winner else None,
+        row=key_of(winner, winner.start) if winner else None,
         kept=bool(winner and default and winner.config_hash == default.config_hash),
     )
+
+
+def _rows_of(results: Results, summary: Summary, every: Sequence[Any]) -> tuple[Any, Any]:
+    """Return the rows of a study's winner and of its default; None where one has not run.
+
+    Both are of the setting that was searched, such as a budget. A study that does not tell which
+    that is has rows where all are of one.
+    """
+    study = summary.study
+    place = (study.suite, study.task, study.backbone, study.start, study.method)
+    own = [
+        row for row in every if (row.suite, row.task, row.backbone, row.start, row.method) == place
+    ]
+    defaults = [row for row in own if row.variant == study.variant and row.n_seeds]
+    winners = [
+        row
+        for row in own
+        if row.variant == tuned_label(study.variant)
+        and row.n_seeds
+        and _chosen(results.cells[row.config_hash], summary)  # else it is of another space
+    ]
+    searched = [row for row in own if row.config_hash == study.cell_hash]
+    if study.cell_hash and not searched:  # what was planned since has other settings
+        return None, None
+    settings = {row.setting for row in searched if row.setting}
+    settings = settings or {row.setting for row in winners or defaults}
+    if len(settings) != 1:
+        return None, None
+    winner, default = (
+        next((row for row in found if row.setting in settings), None)
+        for found in (winners, defaults)
+    )
+    return winner, default
 
 
 def _optimism(

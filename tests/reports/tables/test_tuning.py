@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats as reference
 
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Budget, Run
 from gapbench.bench.core.errors import RecordError
 from gapbench.bench.store.record import Record, SplitScores, Status
 from gapbench.bench.store.store import Store
@@ -200,6 +200,59 @@ def test_tuned_rows_of_another_winner_belong_to_no_other_study(tmp_path: Path) -
     by_name = {each.summary.study.name: each for each in found_in(store)}
     assert by_name["a"].row is not None
     assert by_name["b"].row is None
+
+
+def _under_two_budgets(store: Store, study: StudyFile, seeds: int) -> list[StudyFile]:
+    """Search the same under another budget, with the first seeds of default and winner, 0.1 lower.
+
+    In the plan of the suite, these runs replace those of the same seeds.
+
+    Returns:
+        The studies, that of the other budget first; they know which cells they tuned.
+    """
+    shorter = {"budget": Budget(steps=100)}
+    for variant, like in (("default", None), ("tuned", study)):
+        for seed in range(seeds):
+            record = tuned_record(like, seed) if like else make_record(make_cell("lora"), seed)
+            test = record.splits["test"]
+            lower = {name: (value or 0) - 0.1 for name, value in test.metrics.items()}
+            splits = record.splits | {"test": test.model_copy(update={"metrics": lower})}
+            cell = record.cell.changed(shorter)
+            store.write_plan("quickstart", [(Run(cell, seed), variant)])
+            put(store, make_record(cell, seed, splits=splits))
+    found = []
+    for name, cell in (("o", make_cell("lora").changed(shorter)), ("s", make_cell("lora"))):
+        found.append(study.model_copy(update={"cell_hash": cell.hash, "name": name}))
+    return found
+
+
+def test_studies_of_two_budgets_have_the_rows_of_their_own(tmp_path: Path) -> None:
+    """Even where both chose the same settings; which of two it was must be known."""
+    study = search(24, name="s")
+    store = stored(tmp_path, study)
+    studies = _under_two_budgets(store, study, seeds=2)
+    for each in studies:
+        write(store.root / "tuning" / each.name, each)
+    other, own = found_in(store)
+    for shorter, longer in ((other.test, own.test), (other.default, own.default)):
+        assert (longer or 0) - (shorter or 0) == pytest.approx(0.1, abs=0.02)
+    assert other.row != own.row
+    for each in studies:  # as earlier versions stored them
+        write(store.root / "tuning" / each.name, each.model_copy(update={"cell_hash": ""}))
+    assert [each.row for each in found_in(store)] == [None, None]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_study_whose_runs_were_replaced_has_no_row(tmp_path: Path) -> None:
+    """What it took stands beside no winner of another budget."""
+    study = search(24, name="s")
+    store = stored(tmp_path / "results", study)
+    _, own = _under_two_budgets(store, study, seeds=SEEDS)
+    write(store.root / "tuning" / own.name, own)
+    [each] = found_in(store)
+    assert (each.row, each.test, each.default) == (None, None, None)
+    table = pd.read_csv(build(store.root, tmp_path / "out").leaderboard)
+    assert table["tune_trials"].isna().all()
 
 
 def test_tuned_of_a_variant_finds_the_rows_named_after_it(tmp_path: Path) -> None:
