@@ -43,9 +43,11 @@ def drawings(board: Board) -> Iterator[tuple[Diagnostic, FigureArtifact]]:
         for diagnostic in declared:
             if diagnostic.kind == kind and (stored := _stored(board, diagnostic)):
                 with style():
-                    caption, figure, data = draw(board, diagnostic, stored)
+                    caption, figure, data = draw(board, diagnostic, stored[:_ROWS])
                 name = f"{diagnostic.figure}-{board.stem}"
                 title = diagnostic.title + caption
+                if len(stored) > _ROWS:
+                    title += f" The first {_ROWS} of {len(stored)} rows that report it are drawn."
                 yield diagnostic, FigureArtifact(name, title, figure, data)
 
 
@@ -62,7 +64,7 @@ def _stored(board: Board, diagnostic: Diagnostic) -> Stored:
         declared = diagnostic in board.results.drawings.get(row.config_hash, ())
         if own and declared:
             found.setdefault(row.config_hash, (row, own))  # two labels may share their runs
-    return list(found.values())[:_ROWS]
+    return list(found.values())
 
 
 def _holds(values: Mapping[str, Any], diagnostic: Diagnostic) -> bool:
@@ -92,7 +94,8 @@ def _entries(diagnostic: Diagnostic, values: Mapping[str, Any]) -> list[dict[str
     selected, sizes = values[diagnostic.field], values.get(diagnostic.sizes)
     # Early records of version 0.1 do not name the entries that were not selected.
     names = values.get(diagnostic.entries) or (range(len(sizes)) if sizes else selected)
-    sizes = sizes or [np.nan] * len(names)
+    if not sizes or len(sizes) != len(names):  # whose size is whose is not known
+        sizes = [np.nan] * len(names)
     return [
         {diagnostic.noun: str(name), "selected": name in selected, diagnostic.sizes or "size": size}
         for name, size in zip(names, sizes, strict=True)
@@ -113,7 +116,7 @@ def _draw_selections(board: Board, diagnostic: Diagnostic, data: pd.DataFrame) -
     wide = min(WIDTH - left - 0.1, _CELL * len(names))
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(lines) / height))
-    largest = data[sizes].abs().max()
+    largest = data[sizes].abs().max() or 1.0
     for line, (run, cells) in enumerate(lines):
         colour = by_hash[run[0]].look.colour
         for name, selected, found in cells[[noun, "selected", sizes]].itertuples(index=False):
@@ -132,6 +135,8 @@ def _draw_selections(board: Board, diagnostic: Diagnostic, data: pd.DataFrame) -
 def _kept(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:
     """Draw a number for each layer, mean over seeds, layers by kind and block."""
     data = pd.concat([_layers(row, diagnostic, own) for row, own in stored], ignore_index=True)
+    if data.duplicated(["config_hash", "kind", "block"]).any():  # of an encoder and a decoder
+        data["kind"] = [_NUMBER.sub(r"\1 \3", str(layer)) for layer in data["layer"]]
     return f", mean over seeds, {board.place}.", _draw_layers(board, data), data
 
 
@@ -202,16 +207,17 @@ def _profiles(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:
 
 
 def _places(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.DataFrame:
-    """Return a row per layer and place: the mean value over seeds."""
+    """Return a row per layer and place: the mean value over the seeds that have it."""
     profiles: dict[str, list[list[float]]] = {}
     for values in by_seed.values():
         for layer, profile in values[diagnostic.field].items():
             profiles.setdefault(layer, []).append(profile)
     frames = []
     for layer, found in profiles.items():
-        mean = np.mean(found, axis=0)
-        own = {"layer": layer, "seeds": len(found), "place": range(1, len(mean) + 1)}
-        frames.append(pd.DataFrame(identity(row) | own | {"value": mean}))
+        # Runs may hold unlike counts, as of kept ranks.
+        numbers = pd.DataFrame([pd.Series(each, dtype=float) for each in found])
+        own = {"layer": layer, "seeds": numbers.count(), "place": numbers.columns + 1}
+        frames.append(pd.DataFrame(identity(row) | own | {"value": numbers.mean()}))
     return pd.concat(frames)
 
 
@@ -220,7 +226,8 @@ def _draw_profiles(axis: Axes, board: Board, row: Any, data: pd.DataFrame) -> No
     wide = data.pivot_table("value", "place", "layer", sort=False)
     axis.plot(wide.index, wide.to_numpy(), color=look.colour, linewidth=0.5, alpha=0.5)
     axis.plot(wide.index, wide.mean(axis=1), color=look.colour, linewidth=2)
-    if np.allclose(wide.sum(), 1, rtol=0, atol=1e-5 * len(wide)):  # as a softmax gives them
+    full = bool(wide.notna().all(axis=None))
+    if full and np.allclose(wide.sum(), 1, rtol=0, atol=1e-5 * len(wide)):  # as a softmax gives
         axis.axhline(1 / len(wide), color=INK, linewidth=0.9, linestyle=":")
     axis.set_ylim(bottom=min(0.0, float(wide.min().min())))
 

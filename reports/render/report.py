@@ -1,6 +1,8 @@
 """The report: its evidence, gathered from a results folder, and its sections."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +10,7 @@ import pandas as pd
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Document, FigureArtifact, Section
+from gapbench.reports.document.model import Document, FigureArtifact, Folded, Part, Section
 from gapbench.reports.figures import theme
 from gapbench.reports.prose.glossary import GLOSSARY
 from gapbench.reports.results.load import Results, load
@@ -67,12 +69,34 @@ def colours(summary: pd.DataFrame, studies: Sequence[Tuned]) -> dict[str, str]:
 
 def document(evidence: Evidence) -> Document:
     """Return the report."""
+    taken: set[str] = set()
     return Document(
         title=_title(evidence),
         subtitle=_subtitle(evidence.results),
-        sections=tuple(map(_drawn, sections(evidence))),
+        sections=tuple(
+            _drawn(replace(each, parts=_apart(each.parts, taken))) for each in sections(evidence)
+        ),
         glossary=GLOSSARY,
     )
+
+
+def _apart(parts: Iterable[Part], taken: set[str]) -> tuple[Part, ...]:
+    """Return parts whose figures have names that no other has; methods give theirs as they like.
+
+    Args:
+        parts: of a section, or folded in one.
+        taken: names of figures before these, to which theirs are added.
+    """
+    found: list[Part] = []
+    for part in parts:
+        if isinstance(part, Folded):
+            part = replace(part, parts=_apart(part.parts, taken))
+        elif isinstance(part, FigureArtifact):
+            names = chain([part.name], (f"{part.name}-{number}" for number in count(2)))
+            part = replace(part, name=next(name for name in names if name not in taken))
+            taken.add(part.name)
+        found.append(part)
+    return tuple(found)
 
 
 def _drawn(section: Section) -> Section:
