@@ -167,3 +167,16 @@ def test_both_forms_hold_the_numbers_of_the_leaderboard(table: pd.DataFrame) -> 
         ends = "" if pd.isna(row.score_ci_low) else f"{row.score_ci_low:.3f} to "
         assert texts[4].startswith(ends)
         assert bool(texts[4]) == bool(ends)
+
+
+def test_claim_has_the_digits_that_show_it(table: pd.DataFrame) -> None:
+    """An interval that excludes zero is seen to do so, in both forms; others have three digits."""
+    ends = {"vs_reference": 0.0104, "vs_reference_low": 0.0003, "vs_reference_high": 0.0205}
+    table = table.assign(**ends)
+    latex = [row for row in latex_rows(latex_markdown.latex(table, []))[1:] if len(row) > 1]
+    markdown = [
+        row for row in markdown_rows(latex_markdown.markdown(table, [])) if row[1].isdigit()
+    ]
+    assert {row[5] for row in (*latex, *markdown)} == {"0.0104 (0.0003 to 0.0205)"}
+    plain = latex_markdown.latex(table.assign(vs_reference_low=-0.0003), [])
+    assert {row[5] for row in latex_rows(plain)[1:] if len(row) > 1} == {"0.010 (0.000 to 0.021)"}

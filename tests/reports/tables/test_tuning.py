@@ -242,6 +242,20 @@ def test_studies_of_two_budgets_have_the_rows_of_their_own(tmp_path: Path) -> No
     assert [each.row for each in found_in(store)] == [None, None]
 
 
+def test_winner_is_compared_with_no_default_of_another_budget(tmp_path: Path) -> None:
+    """What the winner reached is told, and what it gained is not."""
+    study = search(24)
+    store = stored(tmp_path, study)
+    shorter = make_cell("lora").changed({"budget": Budget(steps=100)})
+    for seed in range(SEEDS):
+        store.write_plan("quickstart", [(Run(shorter, seed), "default")])
+        put(store, make_record(shorter, seed))
+    [each] = found_in(store)
+    assert each.row is not None
+    assert each.test is not None
+    assert (each.default, each.gain.mean, each.optimism.mean) == (None, None, None)
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_study_whose_runs_were_replaced_has_no_row(tmp_path: Path) -> None:
     """What it took stands beside no winner of another budget."""

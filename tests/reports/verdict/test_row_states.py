@@ -46,6 +46,28 @@ def test_failed_runs_without_an_untrained_row_leave_the_ranking(tmp_path: Path) 
     assert found.recommended == "lora"
 
 
+@pytest.mark.parametrize(
+    ("fate", "said"),
+    [(Status.OK, "5 runs without a score"), (Status.FAILED, "all 5 runs failed")],
+)
+def test_row_without_any_score_says_whether_its_runs_failed(
+    tmp_path: Path, fate: Status, said: str
+) -> None:
+    """Runs that end well may have an undefined score, such as a correlation of equal answers."""
+    store, cell = write(tmp_path, EQUAL), make_cell("olora")
+    store.write_plan("known", [(Run(cell, seed), "default") for seed in range(5)])
+    for seed in range(5):
+        record = make_record(cell, seed, status=fate, detail=None if fate is Status.OK else "x")
+        if fate is Status.OK:
+            none = {"metrics": {"accuracy": None, "f1": None}}
+            test = record.splits["test"].model_copy(update=none)
+            record = record.model_copy(update={"splits": record.splits | {"test": test}})
+        store.write(record)
+    (found,) = verdicts_of(store)
+    row = found["olora"]
+    assert (row.status, row.why, row.n_failed) == ("failed", said, 5)
+
+
 def test_lost_runs_are_told_where_nothing_is_ranked(tmp_path: Path) -> None:
     """Of five seeds with lost ones, more seeds would not help, but a row to count them as would."""
     fates = {("lora", 1): Status.FAILED, ("dora", 2): Status.DIVERGED}
