@@ -216,7 +216,7 @@ def _places(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.
     for layer, found in profiles.items():
         # Runs may hold unlike counts, as of kept ranks.
         numbers = pd.DataFrame([pd.Series(each, dtype=float) for each in found])
-        own = {"layer": layer, "seeds": numbers.count(), "place": numbers.columns + 1}
+        own = {"layer": layer, "seeds": numbers.count(), "place": range(1, numbers.shape[1] + 1)}
         frames.append(pd.DataFrame(identity(row) | own | {"value": numbers.mean()}))
     return pd.concat(frames)
 
