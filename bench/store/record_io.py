@@ -102,9 +102,9 @@ def read_predictions(path: Path) -> pa.Table | None:
     if not path.is_file():
         return None
     try:
-        # Small files are read at once and by one thread: reading pieces, or with threads,
+        # Small files are read at once and by one thread: reading pieces, with threads or ahead,
         # takes longer than the rest.
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False) as file:
             return file.read(use_threads=False)
     except (OSError, pa.ArrowException):
         raise RecordError(
