@@ -128,7 +128,7 @@ def listed(
         axis = figure.add_subplot(cells[column], sharey=axes[0] if axes else None)
         axis.set_xlabel(text)
         _as_list(axis)
-        axis.tick_params(axis="y", labelleft=column == 0)
+        axis.yaxis.set_visible(column == 0)  # the others show nothing of it, and take long to draw
         axis.xaxis.set_major_locator(MaxNLocator(max(3, int(wide / 0.45))))
         axes.append(axis)
     _put_names(axes[0], names, shown)
