@@ -92,14 +92,14 @@ def _measured(board: Board, machine: str) -> pd.DataFrame:
     """Return the measures of a board's rows on one machine, in their units, in report order."""
     steps = board.runs["steps"].astype("float64")
     found = []
-    for row in board.rows:
+    for row in (row for row in board.rows if row.machine == machine):
         made = steps.reindex(list(row.ok_runs.values())).mean()
         values = {
             "tokens_per_second": _float(row.tokens_per_second),
             "milliseconds_per_step": 1000 * _float(row.train_seconds) / made if made else np.nan,
             "peak_memory_mib": _float(row.peak_memory_bytes) / 2**20,
         }
-        if row.machine == machine and np.isfinite(list(values.values())).any():
+        if np.isfinite(list(values.values())).any():
             found.append(identity(row) | {"name": row.name, "machine": machine} | values)
     return pd.DataFrame(found)
 
