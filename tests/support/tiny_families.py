@@ -154,6 +154,7 @@ _OF_FAMILY: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
 }
 """Sizes that depend on others there; None where a family has no such setting."""
+_STARTS = dict.fromkeys(("m2m_100", "nllb-moe"), 2)  # they give padding no place in a text
 
 
 def config(family: str, **settings: Any) -> Any:
@@ -166,7 +167,7 @@ def config(family: str, **settings: Any) -> Any:
     kind = type(transformers.AutoConfig.for_model(family))
     made = kind(**(_sizes(kind(), family) | settings))
     if made.is_encoder_decoder:
-        made.decoder_start_token_id = made.pad_token_id
+        made.decoder_start_token_id = _STARTS.get(family, made.pad_token_id)
     loading._switch_off_dropout(made)
     return made
 
