@@ -26,7 +26,21 @@ BACKBONE_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-"""Files that, besides the weights, decide how a backbone reads a text."""
+"""Files that, besides the weights, decide how a backbone reads a text; then `VOCABULARIES`."""
+VOCABULARIES = (
+    "tokenizer.json",
+    "*vocab*.json",
+    "*vocab*.txt",
+    "*.model",
+    "*.spm",
+    "merges.txt",
+    "bpe.codes",
+    "dict.txt",
+    "*.tokenizer",
+    "*.tiktoken",
+    "tekken.json",
+)
+"""Patterns of the files that tokenizers keep their words in, by the model library's names."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -73,9 +87,14 @@ def backbone_digest(folder: Path, packed: Path | None, *further: str) -> str:
             f"backbone {folder}: weights must be safetensors, found {found}; convert "
             "them with save_pretrained(safe_serialization=True)"
         )
-    names = () if packed is not None else (*BACKBONE_FILES, *further)
-    present = [folder / name for name in names if (folder / name).is_file()]
+    names = () if packed is not None else (*BACKBONE_FILES, *further, *vocabulary_files(folder))
+    present = [folder / name for name in dict.fromkeys(names) if (folder / name).is_file()]
     return joint_digest(present + weights)
+
+
+def vocabulary_files(folder: Path) -> list[str]:
+    """Return the names of a backbone's vocabulary files."""
+    return sorted({path.name for pattern in VOCABULARIES for path in folder.glob(pattern)})
 
 
 def adapter_digest(folder: Path) -> str:

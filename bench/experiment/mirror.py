@@ -21,7 +21,7 @@ from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSour
 from gapbench.bench.core.errors import BackboneError, BenchError, ConfigError, DataError, StoreError
 from gapbench.bench.core.files import refuse_outside, replacing
 from gapbench.bench.data import rows
-from gapbench.bench.data.digests import file_digest
+from gapbench.bench.data.digests import VOCABULARIES, file_digest
 from gapbench.bench.data.hub_access import explained, refuse_silence
 from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
 from gapbench.bench.data.sources import Sources, backbone_folder, backbone_gguf
@@ -29,7 +29,7 @@ from gapbench.bench.experiment import suite as suites
 
 # The files of a backbone that the model library needs; no weights in other formats, and no code but
 # chat templates, which the library runs in a sandbox.
-BACKBONE_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+BACKBONE_PATTERNS = ["*.json", "*.txt", "*.jinja", "*.safetensors", *VOCABULARIES]
 
 Write = Callable[[Path], object]
 

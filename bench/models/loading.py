@@ -20,6 +20,7 @@ from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data import gguf_file
+from gapbench.bench.data.digests import vocabulary_files
 from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.sources import backbone_folder, backbone_gguf
 from gapbench.bench.models import encoder_decoder, gguf_folder
@@ -37,7 +38,6 @@ DTYPES: dict[Precision, torch.dtype] = {
 _CHANCE = ("dropout", "layerdrop", "drop_path", "jitter")  # in the names of rates of a config
 _THRESHOLD = ("phimoe", "router_jitter_noise")  # of its router's mask, in evaluation too
 _READ = ("input_ids", "token_type_ids")  # of what a tokenizer returns
-_VOCABULARIES = ("tokenizer.json", "*vocab*", "*.model", "merges.txt", "*.tiktoken", "tekken.json")
 # Without a vocabulary the library makes a tokenizer of special tokens and up to two others, to
 # which every word is unknown.
 _MADE_UP = 2
@@ -255,7 +255,7 @@ def _tokenizer_files(name: str) -> list[str] | None:
         return None
     if (packed := backbone_gguf(name)) is not None:
         return [packed.name]
-    return sorted({path.name for pattern in _VOCABULARIES for path in folder.glob(pattern)})
+    return vocabulary_files(folder)
 
 
 def _input_embedding(model: Any) -> str | None:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from gapbench.bench.data.digests import BACKBONE_FILES, joint_digest
 from gapbench.bench.data.sources import Sources
 
+FILES = ["vocab.txt", "merges.txt", "spm.model", "tokenizer.model", "tekken.json", "bpe.codes"]
 
-@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spm.model", "tokenizer.model"])
+
+@pytest.mark.parametrize("name", [*FILES, "qwen.tiktoken", "source.spm", "entity_vocab.json"])
 def test_other_files_of_a_tokenizer_are_another_backbone(
     name: str, tmp_path: Path, make_backbone: Callable[[str], Path]
 ) -> None:
@@ -22,6 +25,19 @@ def test_other_files_of_a_tokenizer_are_another_backbone(
         digests.append(Sources().backbone(str(folder)).digest)
     (folder / "README.md").write_text("about it")
     assert digests[0] != digests[1] == Sources().backbone(str(folder)).digest
+
+
+def test_digest_of_the_usual_files_stays(
+    tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """Stored runs name their backbones by it: the known files in their order, then the weights."""
+    folder = tmp_path / "backbone"
+    shutil.copytree(make_backbone("bert"), folder)
+    (folder / "spm.model").write_text("words")
+    names = [name for name in BACKBONE_FILES if (folder / name).is_file()]
+    expected = joint_digest([folder / name for name in (*names, "model.safetensors")])
+    assert Sources().backbone(str(folder)).digest == expected
+    assert "spm.model" in names
 
 
 def test_chat_template_counts_where_it_is_read(
