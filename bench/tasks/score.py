@@ -19,7 +19,7 @@ from gapbench.bench.metrics.base import compute
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Scores
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.kinds.base import by_part
+from gapbench.bench.tasks.kinds.base import by_part, scored_by_part
 from gapbench.bench.tasks.predictions import Predictions
 
 Track = Callable[[list[Any]], Iterable[Any]]
@@ -80,11 +80,14 @@ def score(
     }
     given = Predictions(predictions, len(rows), _examples(table, rows, references), keys)
     whole, extra = kind.read_outputs(task, given, table, rows)
-    inputs = {"": whole} | by_part(whole, kind.parts(task, rows.columns.get("part", [])))
+    known = scored_by_part(whole, task.metrics)
+    names = rows.columns.get("part", []) if known else []
+    inputs = {"": whole} | by_part(whole, kind.parts(task, names))
     made: dict[str, Scores] = {part: {} for part in inputs}
     reasons: dict[str, str] = {}
-    metrics = [get_metric(metric) for metric in task.metrics]
-    for part, metric in track([(part, metric) for part in inputs for metric in metrics]):
+    wanted = [("", name) for name in task.metrics]
+    wanted += [(part, name) for part in inputs if part for name in known]
+    for part, metric in track([(part, get_metric(name)) for part, name in wanted]):
         why = metric.unsupported_reason()
         if metric.measures not in whole:
             why = kind.not_in_files.get(metric.measures, "it needs more than a file of outputs")

@@ -89,6 +89,23 @@ def test_parts_that_look_like_numbers_have_the_names_that_were_written(
     assert found == pytest.approx(scores)
 
 
+def test_part_has_the_scores_that_it_has_in_a_run(tmp_path: Path, capsys: Capture) -> None:
+    """The mean over parts is one of the whole alone, as in records."""
+    fields = SHARED | TASKS["choice"] | {"metrics": ["macro_accuracy", "accuracy"]}
+    fields["choice"] = fields["choice"] | {"parts": "topic"}
+    task = tmp_path / "small.yaml"
+    task.write_text(yaml.safe_dump(fields))
+    references, path = tmp_path / "references.parquet", tmp_path / "outputs.csv"
+    pd.DataFrame(REFERENCES["choice"] | {"topic": ["a", "b", "a"]}).to_parquet(references)
+    pd.DataFrame({"prediction": [0, 2, 0]}).to_csv(path, index=False)
+    files = ("--predictions", path, "--references", references)
+    answer = call(capsys, "score", "--task", task, *files, "--json")
+    assert answer.json["scores"] == pytest.approx({"macro_accuracy": 0.75, "accuracy": 2 / 3})
+    assert answer.json["parts"] == {"a": {"accuracy": 0.5}, "b": {"accuracy": 1.0}}
+    flags = ("--metrics", "macro_accuracy", "--json")
+    assert call(capsys, "score", "--task", task, *files, *flags).json["parts"] == {}
+
+
 @pytest.mark.parametrize("ids", [["1", "02", "3"], [1, 2, 3]])
 def test_answers_by_id_may_be_about_ids_that_are_numbers(
     tmp_path: Path, capsys: Capture, ids: list[Any]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.predictions import Predictions
 
 Outputs: TypeAlias = dict[str, NDArray[Any]]
+_OF_NO_PART = {"tokens", "parts"}  # measured quantities without one value for each example
 TaskT = TypeVar("TaskT", bound=task_config.Task)
 
 
@@ -117,9 +118,8 @@ class TaskKind(ABC, Generic[TaskT]):
         Metrics of something that each example has one of are also given by part.
         """
         inputs = self.metric_inputs(task, outputs, subset)
-        whole = {n: v for n, v in inputs.items() if n not in {"tokens", "parts"}}
-        known = [name for name in names if get_metric(name).measures in whole]
-        parts = by_part(whole, self.parts(task, self.part_names(subset)) if known else [])
+        known = scored_by_part(inputs, names)
+        parts = by_part(inputs, self.parts(task, self.part_names(subset)) if known else [])
         return SplitScores(
             metrics=compute(names, inputs),
             loss=self.loss(task, outputs, subset),
@@ -247,6 +247,11 @@ def rows_of(counts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.
     return np.concatenate(rows)
 
 
+def scored_by_part(inputs: Inputs, names: Sequence[str]) -> list[str]:
+    """Return those of some metrics that each part has too; a mean over parts is none of them."""
+    return [name for name in names if get_metric(name).measures in inputs.keys() - _OF_NO_PART]
+
+
 def by_part(inputs: Inputs, parts: Sequence[Sequence[str]]) -> dict[str, Inputs]:
     """Split inputs with one value per example by part; an example may belong to several or none."""
     members: dict[str, list[int]] = {}
@@ -257,6 +262,7 @@ def by_part(inputs: Inputs, parts: Sequence[Sequence[str]]) -> dict[str, Inputs]
         part: {
             measured: sides and tuple(_at(side, rows) for side in sides)
             for measured, sides in inputs.items()
+            if measured not in _OF_NO_PART
         }
         for part, rows in sorted(members.items())
     }
