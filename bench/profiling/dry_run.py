@@ -1,12 +1,14 @@
 """A dry run of a cell, which `gapbench check` makes before an hour is spent.
 
 The longest batch of train, with the shortest sequence in it, goes forward and backward through the
-real model, once in each phase of the method. The longest and the shortest sequence of the other
-splits are scored. That costs a training step or two for each row of the table of `check`.
+real model, once in each phase of the method. The other splits are scored in part: the batch that
+scoring begins with, which is the largest, and the shortest sequence; texts are written after the
+longest and the shortest. That costs a training step or two for each row of the table of `check`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError
-from gapbench.bench.data.batching import collate
-from gapbench.bench.data.encoded import EncodedSplit, Indices, TaskData
+from gapbench.bench.data.batching import collate, evaluation_batches
+from gapbench.bench.data.encoded import CausalSplit, EncodedSplit, Indices, TaskData
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.tasks.eval_subset import EvalSubset, most_tokens
+from gapbench.bench.tasks.token_outputs import packed
 from gapbench.bench.training.phase_schedule import phase_windows
 from gapbench.bench.training.second_tests import ReadyTest
 
@@ -41,12 +44,12 @@ def failure(
         with method.scoring(state):
             for name, split in task_data.open.items():
                 if name != "train":
-                    subset = EvalSubset(split, _extremes(split))
-                    kinds.get(run.cell.task.kind).outputs(method, state, subset)
+                    _score(method, state, split, backbone.tokenizer)
             for test in tests:
                 split = test.subset.split
-                few = replace(test, subset=EvalSubset(split, _extremes(split)))
-                few.outputs(method, state, backbone.tokenizer)
+                few = _extremes(split) if test.task.written else _first_scored(state, split)
+                part = replace(test, subset=EvalSubset(split, few))
+                part.outputs(method, state, backbone.tokenizer)
     except BenchError as error:
         return str(error)
     except Exception as error:
@@ -85,6 +88,25 @@ def first_steps(
     return finite
 
 
+def _score(method: AnyMethod, state: TrainState, split: EncodedSplit, tokenizer: Any) -> None:
+    """Score what is most likely to fail in a split, and write a few texts if the task has any."""
+    kind = kinds.get(state.task.kind)
+    kind.outputs(method, state, EvalSubset(split, _first_scored(state, split)))
+    kind.finish(method, state, EvalSubset(split, _extremes(split)), tokenizer)
+
+
+def _first_scored(state: TrainState, split: EncodedSplit) -> Indices:
+    """Return the examples of the batch that scoring begins with, and that of `_extremes`."""
+    if isinstance(split, CausalSplit):
+        rows, most = packed(state, split, np.arange(len(split)))
+        places = next(evaluation_batches(np.array([row.width for row in rows]), most))
+        targets = np.concatenate([rows[place].numbers for place in places])
+        sequences = np.searchsorted(np.cumsum(split.target_counts), targets, side="right")
+    else:
+        sequences = next(evaluation_batches(split.lengths, most_tokens(state.axis)))
+    return np.union1d(_examples(split, sequences), _extremes(split))
+
+
 def _longest_batch(train: EncodedSplit, size: int) -> Indices:
     """Return the longest examples, with the shortest in place of one: (1, size) or fewer."""
     order = train.trained[np.argsort(train.lengths[train.trained], kind="stable")]
@@ -96,6 +118,10 @@ def _longest_batch(train: EncodedSplit, size: int) -> Indices:
 
 def _extremes(split: EncodedSplit) -> Indices:
     """Return the examples with the longest and the shortest sequence, in their order."""
+    return _examples(split, np.array([split.lengths.argmax(), split.lengths.argmin()]))
+
+
+def _examples(split: EncodedSplit, sequences: Indices) -> Indices:
+    """Return the examples that have some sequences, in their order."""
     offsets = getattr(split, "sequence_offsets", np.arange(len(split) + 1))
-    ends = [int(split.lengths.argmax()), int(split.lengths.argmin())]
-    return np.unique(np.searchsorted(offsets, ends, side="right") - 1)
+    return np.unique(np.searchsorted(offsets, sequences, side="right") - 1)

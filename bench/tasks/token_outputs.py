@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.data.batching import evaluation_batches
-from gapbench.bench.data.encoded import CausalSplit
+from gapbench.bench.data.encoded import CausalSplit, Indices
 from gapbench.bench.data.packing import Row, batch, pack
 from gapbench.bench.models.shared_prefix import sharing
 from gapbench.bench.tasks.eval_subset import MAX_LOGITS, EvalSubset, most_tokens
@@ -27,12 +27,7 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     shape = (runs, int(split.target_counts[subset.sequences].sum()))
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
-    vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    targets = MAX_LOGITS // vocabulary // runs
-    tokens = most_tokens(state.axis)
-    room = {"most_tokens": tokens, "most_targets": targets}
-    rows = pack(split, subset.examples, together=state.packs, **room)
-    most = min(tokens, targets)
+    rows, most = packed(state, split, subset.examples)
     state.model.eval()
     with torch.inference_mode(), sharing(state.model) as prefix:
         for places in evaluation_batches(np.array([row.width for row in rows]), most):
@@ -42,6 +37,15 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
             for run, each in enumerate(logits.view(runs, len(chosen), *logits.shape[1:])):
                 _fill(made, run, each, chosen)
     return made
+
+
+def packed(state: TrainState, split: CausalSplit, examples: Indices) -> tuple[list[Row], int]:
+    """Return the rows in which a stack reads some examples, and the tokens of a batch of rows."""
+    vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    targets = MAX_LOGITS // vocabulary // state.axis.size
+    tokens = most_tokens(state.axis)
+    room = {"most_tokens": tokens, "most_targets": targets}
+    return pack(split, examples, together=state.packs, **room), min(tokens, targets)
 
 
 def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import Method
 from gapbench.bench.profiling import dry_run
+from gapbench.bench.tasks import eval_subset
 from gapbench.methods._shared.lowrank import StackedLora
 from gapbench.methods.lora import Lora
 from tests.support import causal_files
@@ -67,6 +69,60 @@ def test_language_models_pass(task: dict[str, Any], tmp_path: Path) -> None:
     made = causal_files.make(folder, causal_files.make_task(task))
     (run,) = causal_files.make_runs(made.task)
     assert dry_run.failure(run, made.backbone, made.data, CPU) is None
+
+
+def test_widest_row_of_scoring_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of many short sequences is wider than the longest sequence."""
+    folder = causal_files.make_decoder(tmp_path / "gpt2", "gpt2")
+    made = causal_files.make(folder, causal_files.make_task(causal_files.CHOOSE))
+    (run,) = causal_files.make_runs(made.task, "untuned")
+    monkeypatch.setattr(eval_subset, "_CPU_TOKENS", 100)
+    shapes: list[tuple[int, ...]] = []
+    predict = Method.predict
+
+    def noting(self: Any, state: Any, batch: Any) -> Any:
+        shapes.append(tuple(batch.inputs["input_ids"].shape))
+        return predict(self, state, batch)
+
+    monkeypatch.setattr(Method, "predict", noting)
+    made.untuned()
+    whole = max(shapes, key=lambda shape: shape[1])
+    shapes.clear()
+    assert dry_run.failure(run, made.backbone, made.data, CPU) is None
+    assert whole in shapes
+    assert whole[1] > made.data.test.lengths.max()
+
+
+def test_first_batch_of_scoring_is_as_large_as_in_a_run(
+    make_backbone: MakeBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds as many of the longest texts as a batch takes, and the shortest text."""
+    runs, data = make_runs("untuned", outputs=3), random_data(outputs=3)
+    _, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    every = sorted(data.test.lengths)
+    monkeypatch.setattr(eval_subset, "_CPU_TOKENS", 3 * every[-1])
+    found = data.test.lengths[dry_run._first_scored(state, data.test)]
+    assert sorted(found) == [every[0], *every[-3:]]
+
+
+def test_texts_that_cannot_be_written_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prediction of a method's own may not know the cache of decoding."""
+    folder = causal_files.make_decoder(tmp_path / "gpt2", "gpt2")
+    made = causal_files.make(folder, causal_files.make_task(causal_files.TELL))
+    (run,) = causal_files.make_runs(made.task)
+    predict = Method.predict
+
+    def without_cache(self: Any, state: Any, batch: Any) -> Any:
+        if batch.inputs.get("use_cache"):
+            raise TypeError("no cache here")
+        return predict(self, state, batch)
+
+    monkeypatch.setattr(Method, "predict", without_cache)
+    reason = dry_run.failure(run, made.backbone, made.data, CPU)
+    assert reason is not None
+    assert "TypeError: no cache here" in reason
 
 
 @pytest.mark.parametrize("family", ["roberta", "camembert", "mpnet", "xlm-roberta", "xlnet", "t5"])
