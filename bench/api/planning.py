@@ -163,9 +163,12 @@ def planned(
     cells = {(*cost_key(p.run.cell), p.variant): p.run.cell for p in wanted.planned}
     for key, row in rows.items():
         left, each = lefts[key], costs.seconds(cells[key])
+        if (why := costs.skipped.get(cells[key].hash)) is not None:
+            row["skipped"], each = why, 0
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
     sized = zip(rows.values(), cells.values(), strict=True)
-    notes += add_memory(((row, cell, row["runs"]) for row, cell in sized), costs)
+    able = [(row, cell, row["runs"]) for row, cell in sized if "skipped" not in row]
+    notes += add_memory(able, costs)
     return Overview(list(rows.values()), notes, left=len(todo))
 
 
@@ -211,11 +214,15 @@ def estimate(
 ) -> str:
     """Return the time of some runs on one worker, and on several workers of an engine.
 
-    Times without a record are measured with a few steps.
+    Times without a record are measured with a few steps. Runs that will be skipped take none.
     """
     measured = all(costs.seconds(run.cell) is not None for run in todo)
     if not measured:
         _calibrate(costs, todo)
+    skipped = sum(run.cell.hash in costs.skipped for run in todo)
+    if skipped == len(todo):
+        return f"no time: all {skipped} will be skipped"
+    todo = [run for run in todo if run.cell.hash not in costs.skipped]
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_per_cost(jobs)
     if rate is None:
@@ -228,7 +235,8 @@ def estimate(
         f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
     )
     guessed = sum(len(job.runs) for job in jobs if job.seconds is None)
-    doubt = f"; {guessed} of the runs are guessed from what others take" if guessed else ""
+    doubt = f"; {skipped} of the runs will be skipped and take none" if skipped else ""
+    doubt += f"; {guessed} of the runs are guessed from what others take" if guessed else ""
     if not measured:
         doubt += "; measured on this machine by a few steps, as no such run has ended yet"
     waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}

@@ -55,15 +55,19 @@ def calibrate(
 
 
 def _measure(costs: Costs, runs: Sequence[Run], device: torch.device, *, memory: bool) -> None:
-    """Add the seconds of a run of a kind, 0 if all runs will be skipped, and its memory."""
+    """Add the seconds and the memory of a run of a kind, and the cells that will be skipped."""
+    measured = False
     for cell in {run.cell.hash: run.cell for run in runs}.values():
         backbone = supported_backbone(cell, costs.sources, device)
-        if not isinstance(backbone, str):
+        if isinstance(backbone, str):
+            costs.skipped[cell.hash] = backbone
+        elif not measured:
             own = [run for run in runs if run.cell.hash == cell.hash]
             task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
             tests = ready_tests(cell, costs.sources, backbone.reader)
             costs.tell(cell, run_seconds(own, backbone, task_data, device, tests))
             if memory:
                 costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)
-            return
-    costs.tell(runs[0].cell, 0.0)
+            measured = True
+    if not measured:
+        costs.tell(runs[0].cell, 0.0)

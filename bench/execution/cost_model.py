@@ -40,12 +40,14 @@ class Costs:
             than others, or their settings dearer.
         memory_bytes: largest peak memory, by kind.
         footprints: memory of a stack, by kind, of those that were measured here.
+        skipped: why runs of a cell will be skipped, by its hash, where that was found out.
     """
 
     sources: Sources
     rates: dict[_RateKey, float] = field(default_factory=dict)
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
     footprints: dict[CostKey, Footprint] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     _bytes: dict[Fingerprint, float] = field(default_factory=dict, init=False)
 
     @classmethod

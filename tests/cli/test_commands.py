@@ -86,6 +86,24 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     assert answer.err.splitlines()[-3] == "6 runs, 5 to do"
 
 
+def test_plan_shows_what_will_be_skipped_and_counts_no_time_for_it(
+    tmp_path: Path, make_backbone: Callable[[str], Path], capsys: Capture
+) -> None:
+    """The reason is that of `check`, also beside a variant of the same method that will run."""
+    beyond = {"method": "hiddenkey", "variant": "beyond", "config": {"layers": [0, 99]}}
+    small = make(tmp_path / "small", make_backbone("bert"), methods=["hiddenkey", beyond])
+    able, skipped = call(capsys, "plan", *small.running, "--json").json
+    verdict = call(capsys, "check", *small.planning, "--json").json[1]["verdict"]
+    assert "layers ends at 99" in verdict
+    assert (skipped["skipped"], skipped["seconds_left"]) == (verdict, 0)
+    assert able["seconds_left"] > 0
+    assert "skipped" not in able
+    answer = call(capsys, "plan", *small.running)
+    assert "; 2 of the runs will be skipped and take none; measured" in answer.err
+    alone = make(tmp_path / "alone", make_backbone("bert"), methods=[beyond])
+    assert "no time: all 2 will be skipped" in call(capsys, "plan", *alone.running).err
+
+
 def test_run_prints_results_to_stdout_and_progress_to_stderr(
     small: SmallSuite, capsys: Capture
 ) -> None:

@@ -47,6 +47,18 @@ def test_variant_that_can_be_done_is_measured_in_place_of_one_that_cannot(
     assert [[run.cell.config["rank"] for run in own] for own in measured] == [[2, 2]]
 
 
+@pytest.mark.parametrize("ranks", [(8, 2), (2, 8)])
+def test_variant_that_will_be_skipped_is_noted_with_its_reason(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch, ranks: tuple[int, int]
+) -> None:
+    """Also where another of its kind was measured before it."""
+    monkeypatch.setattr(calibration, "run_seconds", lambda *_: 7.0)
+    runs = make_runs("lora", range(4), configs=[{"rank": rank} for rank in ranks])
+    calibration.calibrate(costs, runs, CPU)
+    (refused,) = {run.cell.hash for run in runs if run.cell.config["rank"] == 8}
+    assert costs.skipped == {refused: "too high a rank"}
+
+
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), IndexError("of a method")])
 def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
     costs: Costs, monkeypatch: pytest.MonkeyPatch, error: Exception
