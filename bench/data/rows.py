@@ -163,6 +163,17 @@ def column(place: str, table: Table, name: str) -> list[Any]:
     Raises:
         DataError: if there is none.
     """
+    values = find_column(table, name)
+    if values is None:
+        raise DataError(
+            f"{place}: no column {name!r}; columns present: {', '.join(table)}; rename one, or "
+            "name it in the task's fields 'text' and 'label'"
+        )
+    return values
+
+
+def find_column(table: Table, name: str) -> list[Any] | None:
+    """Return what `column` does, None if there is no such column."""
     head, _, field = name.partition(".")
     if name in table:
         return list(table[name][:])
@@ -170,10 +181,7 @@ def column(place: str, table: Table, name: str) -> list[Any]:
         values = table[head][:]
         if all(isinstance(value, Mapping) and field in value for value in values):
             return [value[field] for value in values]
-    raise DataError(
-        f"{place}: no column {name!r}; columns present: {', '.join(table)}; rename one, or name it "
-        "in the task's fields 'text' and 'label'"
-    )
+    return None
 
 
 def text_column(place: str, table: Table, name: str) -> list[str]:
@@ -192,10 +200,12 @@ def text_column(place: str, table: Table, name: str) -> list[str]:
 def linearised(value: Any) -> Any:
     """Return a list of texts, or of lists of texts, as one text; anything else unchanged.
 
+    So is a list with mappings in it, such as the messages of a dialogue.
+
     Items are joined by `` | ``, the parts of an item by `` : ``, as in LoRA's own data sets
     (Hu et al. 2021, WebNLG and DART). Parts may be a list, or a text with `` | `` between them.
     """
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple) or any(isinstance(item, Mapping) for item in value):
         return value
     parts = [
         " : ".join(map(str, item))

@@ -12,7 +12,7 @@ from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.data import readers
-from gapbench.bench.data.rows import Rows
+from gapbench.bench.data.rows import Rows, find_column
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import first_look
 from gapbench.bench.tasks import dataset, kinds
@@ -40,6 +40,16 @@ class Columns:
     option: Literal["label", "target"] = "label"
     kind: str | None = None
     group: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """All columns that are named."""
+        return [*self.text, self.label, *([self.group] if self.group else [])]
+
+    @property
+    def writes(self) -> bool:
+        """Whether ``label`` is the text to generate."""
+        return self.option == "target"
 
     @classmethod
     def of(
@@ -125,8 +135,8 @@ def infer(task_file: Path, train: Path, test: Path | None, columns: Columns) -> 
 
 def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     """Return the columns of every file; labels are names in all, or in none."""
-    texts = (*columns.text, columns.label) if columns.option == "target" else columns.text
-    tables = [readers.read(path, texts) for path in files]
+    texts = (*columns.text, columns.label) if columns.writes else columns.text
+    tables = [_with_fields(readers.read(path, texts), columns) for path in files]
     for path, table in zip(files, tables, strict=True):
         _check(path, table, columns)
     labels = [label for table in tables for label in table[columns.label]]
@@ -145,9 +155,15 @@ def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     return named
 
 
+def _with_fields(table: readers.Columns, columns: Columns) -> readers.Columns:
+    """Return columns with those that are a field of another one, such as ``label.name``."""
+    found = {name: find_column(table, name) for name in columns.names}
+    return table | {name: values for name, values in found.items() if values is not None}
+
+
 def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
     """Refuse a file without the columns, or with a row without a label."""
-    for name in (*columns.text, columns.label, *([columns.group] if columns.group else [])):
+    for name in columns.names:
         if name not in table:
             raise DataError(
                 f"{path}: no column {name!r}; columns present: {', '.join(table)}; name one of "
@@ -166,11 +182,36 @@ def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
             f"--group {columns.group}: is the label too, so no label would be in two splits; "
             "name another column, or leave it out"
         )
+    for name in columns.names:
+        _check_plain(path, name, table[name], listed=name != columns.label or columns.writes)
     for row, value in enumerate(table[columns.label]):
         if value is None or value != value or not str(value).strip():
             raise DataError(
                 f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or remove the "
                 "row"
+            )
+
+
+def _check_plain(path: Path, name: str, values: Sequence[Any], *, listed: bool) -> None:
+    """Refuse a column of objects, and one of lists where these have no meaning.
+
+    Raises:
+        DataError: naming the first such row and the way out.
+    """
+    for row, value in enumerate(values):
+        place = f"{path}, row {row}: column {name!r} holds"
+        if isinstance(value, Mapping):
+            fields = ", ".join(f"{name}.{field}" for field in value) or "none"
+            raise DataError(f"{place} an object; name one of its fields instead: {fields}")
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            raise DataError(
+                f"{place} a list of objects; write out its texts as a column of text, or write a "
+                "task of kind 'instruction' for dialogues"
+            )
+        if isinstance(value, list) and not listed:
+            raise DataError(
+                f"{place} a list, but each row has one label; write it as a text or a number, or "
+                "give the column by --target if it holds texts to generate"
             )
 
 

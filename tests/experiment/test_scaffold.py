@@ -330,6 +330,48 @@ def test_target_lists_of_texts_become_references(
     assert answer.json[0]["verdict"] == "ok"
 
 
+def test_fields_of_objects_are_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON lines may nest what a table has side by side."""
+    data = tmp_path / "rows.jsonl"
+    table = zip(SENTENCES, MOODS, strict=True)
+    lines = [json.dumps({"said": {"text": t}, "mood": {"name": m, "by": 1}}) for t, m in table]
+    data.write_text("\n".join(lines))
+    columns = ("--text", "said.text", "--label", "mood.name", "--group", "said.text")
+    task = made(capsys, data, *columns)
+    assert (task.labels, task.text) == (("glum", "merry"), ("said.text",))
+    assert call(capsys, "check", tmp_path / "mine.yaml", *OF_ONE_METHOD).code == 0
+
+
+@pytest.mark.parametrize(
+    ("nested", "option", "said"),
+    [
+        ({"label": {"name": "a", "id": 1}}, "--label", "fields instead: label.name, label.id"),
+        ({"label": ["a"]}, "--label", "holds a list, but each row has one label"),
+        ({"label": [{"text": "a"}]}, "--target", "holds a list of objects; write out its texts"),
+        ({"text": [{"role": "user", "content": "a"}]}, "--label", "holds a list of objects"),
+        ({"text": {"body": "a"}}, "--label", "fields instead: text.body"),
+    ],
+)
+def test_nested_column_is_named_with_the_way_out(
+    nested: dict[str, Any],
+    option: str,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is written for a column that is no text, class or value."""
+    data = tmp_path / "rows.jsonl"
+    rows_ = [{"text": t, "label": m} | nested for t, m in zip(SENTENCES, MOODS, strict=True)]
+    data.write_text("\n".join(map(json.dumps, rows_)))
+    suite = tmp_path / "mine.yaml"
+    answer = call(capsys, "init", suite, "--data", data, "--text", "text", option, "label")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    (name,) = nested
+    assert f"rows.jsonl, row 0: column {name!r} holds" in answer.err
+    assert said in answer.err
+    assert not suite.exists()
+
+
 @pytest.mark.parametrize(("rows", "fewest"), [(100, 3.0), (800, 3.0), (1811, 1.4), (50_000, 1.0)])
 def test_shortened_runs_have_epochs_or_updates_enough(rows: int, fewest: float) -> None:
     """Three epochs of few rows, 120 updates of more, and every row once."""
