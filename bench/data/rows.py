@@ -306,17 +306,17 @@ def _numbers(values: Sequence[Any], labels: Sequence[str | int]) -> list[int | N
             return int(value) if _is_whole(value) else None
         if isinstance(value, str | int | float) and value in known:
             return known[value]
-        return known.get(_name(value))
+        return known.get(class_name(value))
 
     return [number(value) for value in values]
 
 
 def _name_any(values: Sequence[Any], labels: Sequence[str | int]) -> bool:
     """Whether any value that is text, or looks like a number, names a class."""
-    return not {_name(value) for value in values}.isdisjoint(labels)
+    return not {class_name(value) for value in values}.isdisjoint(labels)
 
 
-def _name(value: Any) -> str | None:
+def class_name(value: Any) -> str | None:
     """Return a value as a possible name: stripped text, or a number."""
     if isinstance(value, str):
         return value.strip()

@@ -8,7 +8,9 @@ another encoding.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +115,17 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
             yield f"classes {names_of} look alike, and stay {len(group)} classes; make them equal"
 
 
+def other_spelling(names: Collection[str], others: Collection[str]) -> tuple[str, str] | None:
+    """Return a name of one file, and what another file seems to call it; None if there is none."""
+    only = {_skeleton(name): name for name in sorted({*others} - {*names})}
+    found = ((name, only.get(_skeleton(name))) for name in sorted({*names} - {*others}))
+    return next(((name, other) for name, other in found if other is not None), None)
+
+
 def _skeleton(name: str) -> str:
     """Return a name without characters that have several common spellings."""
+    with suppress(ArithmeticError):
+        name = f"{Decimal(name.strip()).normalize()}"
     plain = unicodedata.normalize("NFKC", name).casefold()
     seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     # A hyphen joins words; after a blank, or at an end, it is a sign.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.data import readers
-from gapbench.bench.data.rows import Rows, find_column
+from gapbench.bench.data.rows import Rows, class_name, find_column
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import first_look
 from gapbench.bench.tasks import dataset, kinds
@@ -105,7 +106,9 @@ def infer(task_file: Path, train: Path, test: Path | None, columns: Columns) -> 
     files = [path for path in (train, test) if path]
     tables = _tables(files, columns)
     labels = [label for table in tables for label in table[columns.label]]
-    kind, found = _found(train, labels, columns)
+    kind, found = _found(files, labels, columns)
+    if test is not None and "labels" in found:
+        _check_spellings(files, tables, columns.label)
     fields = {
         "name": task_file.stem,
         "version": 1,
@@ -148,11 +151,30 @@ def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
         table if readers.is_typed(path) else readers.read(path, (*texts, columns.label))
         for path, table in zip(files, tables, strict=True)
     ]
-    names = {str(name) for own in named for name in own[columns.label]}
-    if numbers and len(names) == len({*labels}):
+    if numbers and _spelt_alike(tables, named, columns.label):
         return tables
-    # Names that look like numbers, dates and so on, or of which two are one number, as 2 and 02.
-    return named
+    return named if columns.writes else _with_names(named, columns.label)
+
+
+def _spelt_alike(
+    tables: Sequence[readers.Columns], named: Sequence[readers.Columns], label: str
+) -> bool:
+    """Whether numbers are spelt as numbers are, and not as names that look like them (2 and 02).
+
+    One file may write 1.0 for the 1 of another, as programs do in a column with gaps.
+    """
+    values = [{*table[label]} for table in tables]
+    cells = [{*map(str, table[label])} for table in named]
+    each = all(len(own) == len(spelt) for own, spelt in zip(values, cells, strict=True))
+    return each and len({*chain(*values)}) == len({c.removesuffix(".0") for c in chain(*cells)})
+
+
+def _with_names(tables: list[readers.Columns], label: str) -> list[readers.Columns]:
+    """Return files with numbers as names, where these are texts in another file."""
+    types = [{*map(type, table[label])} for table in tables]
+    if {str} not in types or not any(own <= {int, float} for own in types):
+        return tables
+    return [t | {label: [class_name(value) or value for value in t[label]]} for t in tables]
 
 
 def _with_fields(table: readers.Columns, columns: Columns) -> readers.Columns:
@@ -215,8 +237,30 @@ def _check_plain(path: Path, name: str, values: Sequence[Any], *, listed: bool) 
             )
 
 
-def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, dict[str, Any]]:
+def _check_spellings(files: Sequence[Path], tables: Sequence[readers.Columns], label: str) -> None:
+    """Refuse classes that two files spell in different ways, and files without one in common.
+
+    Raises:
+        DataError: naming both files and spellings.
+    """
+    names, others = (
+        {class_name(value) or str(value) for value in table[label]} for table in tables
+    )
+    found, why = first_look.other_spelling(names, others), "which would be two classes"
+    if found is None and names.isdisjoint(others):
+        found, why = (min(names), min(others)), "and the files have no class in common"
+    if found is not None:
+        raise DataError(
+            f"column {label!r} holds {found[0]!r} in {files[0]} and {found[1]!r} in {files[1]}, "
+            f"{why}; spell them alike in both files"
+        )
+
+
+def _found(
+    files: Sequence[Path], labels: Sequence[Any], columns: Columns
+) -> tuple[str, dict[str, Any]]:
     """Return the kind of the task, and the fields that follow from its labels."""
+    path = " and ".join(map(str, files))
     if len(labels) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(labels)} rows in total; give at least {FEWEST_ROWS}")
     known = {n: kind for n, kind in kinds.discover().items() if isinstance(kind, InitKind)}

@@ -11,7 +11,7 @@ from gapbench.bench.config.task_files import parse
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.data.rows import class_column, read_classes
-from tests.support.small_suite import TASK, call
+from tests.support.small_suite import TASK, Answer, call
 
 NAMES = {
     "one to three": (("1", "2", "3"), ["1", "2", "2", "1"], [0, 1, 1, 0]),
@@ -142,3 +142,63 @@ def test_init_takes_names_of_both_files_and_sorts_them_by_their_numbers(
     assert answer.code == 0, answer.err
     assert "labels: ['1', '9', '10', none]" in (tmp_path / "tasks" / "mine.yaml").read_text()
     assert call(capsys, "check", suite).code == 0
+
+
+def init_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], train: list[Any], test: list[Any]
+) -> Answer:
+    """Call `init` with a CSV file for each of the columns of labels, which are cells as written."""
+    for name, cells in (("train", train), ("test", test)):
+        lines = [f"{name} {row},{cells[row % len(cells)]}" for row in range(40)]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    given = ["--data", tmp_path / "train.csv", "--test", tmp_path / "test.csv"]
+    columns = ("--text", "text", "--label", "label")
+    return call(capsys, "init", tmp_path / "mine.yaml", *given, *columns)
+
+
+def test_numbers_with_and_without_a_point_are_the_same_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs write 1.0 for 1 in a column with gaps, and do so in one of two files."""
+    answer = init_of(tmp_path, capsys, ["0", "1"], ["0.0", "1.0"])
+    assert answer.code == 0, answer.err
+    assert "labels: [0, 1]" in (tmp_path / "tasks" / "mine.yaml").read_text()
+    assert call(capsys, "check", tmp_path / "mine.yaml", "--methods", "majority").code == 0
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (["yes", "no"], ["Yes", "No"], "'no' in {train} and 'No' in {test}, which would be two"),
+        (["1", "2"], ["01", "02"], "'1' in {train} and '01' in {test}, which would be two"),
+        (["1", "2", "n"], ["1.0", "2.0"], "'1' in {train} and '1.0' in {test}, which would be"),
+        (["0", "1"], ["true", "false"], "'0' in {train} and 'false' in {test}, which would be"),
+        (["yes", "no"], ["0", "1"], "'no' in {train} and '0' in {test}, and the files have no"),
+    ],
+)
+def test_classes_that_two_files_spell_in_two_ways_are_refused(
+    train: list[Any],
+    test: list[Any],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each would be a class that is never learned, and one that is never scored."""
+    answer = init_of(tmp_path, capsys, train, test)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    names = {name: tmp_path / f"{name}.csv" for name in ("train", "test")}
+    assert said.format(**names) in answer.err
+
+
+def test_numbers_of_one_typed_file_are_the_names_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One program writes "1" in JSON lines, and another 1."""
+    for name, labels in (("train", ["0", "1"]), ("test", [0, 1])):
+        rows = [{"text": f"{name} {row}", "label": labels[row % 2]} for row in range(40)]
+        pd.DataFrame(rows).to_json(tmp_path / f"{name}.jsonl", orient="records", lines=True)
+    given = ["--data", tmp_path / "train.jsonl", "--test", tmp_path / "test.jsonl"]
+    suite = tmp_path / "mine.yaml"
+    assert call(capsys, "init", suite, *given, "--text", "text", "--label", "label").code == 0
+    assert "labels: ['0', '1']" in (tmp_path / "tasks" / "mine.yaml").read_text()
+    assert call(capsys, "check", suite, "--methods", "majority").code == 0
