@@ -23,6 +23,7 @@ _SHOWN_ROWS, _SHOWN_CLASSES, _SHOWN_CHARACTERS = 3, 12, 60
 _SPREADS = 5.0  # spreads of the log-length around its median beyond which a text is odd
 _LEAST_SPREAD = 0.2  # texts of similar length may differ by a factor of e without being odd
 _FEW = 0.05  # share of rows up to which line breaks are an exception
+_MISSING = {"nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "none"}
 # Control characters, and what UTF-8 becomes when it is read as another encoding, such as Ã©.
 _MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|[ÂÃ][\xa0-\xbf]|â€")
 
@@ -56,6 +57,12 @@ def lines(
         if padded:
             shown.append(f"  odd: {padded} labels have blanks around them, which do not count")
         shown += [f"  odd: {what}" for what in _alike([*counts])]
+        shown += [
+            f"  odd: {n} labels are {name!r}, as programs write a missing value; it is a class "
+            "here, so remove such rows if it is none"
+            for name, n in counts.items()
+            if name.casefold() in _MISSING
+        ]
     if values:
         shown += [f"  odd: column {label!r}: {what}" for what in _far(labels)]
     headers = [row for row, value in enumerate(labels) if value == label]

@@ -247,7 +247,7 @@ def _check_spellings(files: Sequence[Path], tables: Sequence[readers.Columns], l
         {class_name(value) or str(value) for value in table[label]} for table in tables
     )
     found, why = first_look.other_spelling(names, others), "which would be two classes"
-    if found is None and names.isdisjoint(others):
+    if found is None and names and others and names.isdisjoint(others):  # empty ones are told later
         found, why = (min(names), min(others)), "and the files have no class in common"
     if found is not None:
         raise DataError(

@@ -190,6 +190,19 @@ def test_classes_that_two_files_spell_in_two_ways_are_refused(
     assert said.format(**names) in answer.err
 
 
+def test_test_file_without_rows_is_told_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no class in common with train either."""
+    assert init_of(tmp_path, capsys, ["yes", "no"], ["yes"]).code == 0
+    (tmp_path / "test.csv").write_text("text,label\n")
+    given = ["--data", tmp_path / "train.csv", "--test", tmp_path / "test.csv", "--force"]
+    columns = ("--text", "text", "--label", "label")
+    answer = call(capsys, "init", tmp_path / "mine.yaml", *given, *columns)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "test.csv: the split is empty; give at least one row" in answer.err
+
+
 def test_numbers_of_one_typed_file_are_the_names_of_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,20 @@ def test_classes_that_look_alike_are_named(name: str) -> None:
     assert ("look alike" in said[0]) != name.startswith("pos")
 
 
+@pytest.mark.parametrize(("name", "odd"), [("NaN", True), ("None", True), ("nano", False)])
+def test_class_that_programs_write_for_a_missing_value_is_named(name: str, odd: bool) -> None:
+    """In a column of names it is a name, and only the user knows whether it is one."""
+    said = [line for line in look(label=name) if "as programs write a missing value" in line]
+    assert said == (
+        [
+            f"  odd: 1 labels are {name!r}, as programs write a missing value; it is a "
+            "class here, so remove such rows if it is none"
+        ]
+        if odd
+        else []
+    )
+
+
 def test_bools_and_numbers_look_alike() -> None:
     """A column of 1, true and 0 is one of bools that two programs wrote."""
     table = {"text": TEXTS, "label": ["1", "true", "0", "0"] * (len(TEXTS) // 4)}
