@@ -21,7 +21,7 @@ from tests.support import tiny_families
 from tests.support.family_checks import TASKS, checked, trained
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
-BY_TASK = ["gemma2", "gpt_oss", "mistral", "mamba", "bart", "albert"]
+BY_TASK = ["gemma2", "gpt_oss", "mistral", "mamba", "bart", "t5", "albert"]
 BY_METHOD = ["gemma2", "falcon", "albert"]
 
 
