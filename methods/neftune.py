@@ -16,8 +16,10 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
+from gapbench.bench.config.task import Task
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.dropout_hooks import two_embeddings
 from gapbench.methods._shared.dropout_masks import Tokens
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 
@@ -42,6 +44,13 @@ class Neftune(LowRank[NeftuneConfig]):
     reference = "Jain et al. 2023, arXiv:2310.05914, algorithm 1"
     Config = NeftuneConfig
     tuned: ClassVar[Space] = {"noise_alpha": FloatDistribution(1.0, 15.0, log=True)}
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: NeftuneConfig) -> str | None:
+        """Refuse encoder-decoders, of which the paper has none."""
+        if backbone.config.is_encoder_decoder:
+            return two_embeddings(backbone)
+        return super().supports(task, backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Add updates to the target layers and noise to the word embeddings."""

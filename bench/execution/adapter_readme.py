@@ -128,8 +128,10 @@ def _prompting(task: Task, backbone: Backbone) -> str:
         given = 'padding=True, return_tensors="pt"'
         lines = [f"inputs = tokenizer(prompts, {given})", "outputs = model(**inputs)"]
         if encodes:
-            answers = f"tokenizer(text_target=answers, {given})"
-            lines[1:] = [f'outputs = model(**inputs, labels={answers}["input_ids"])']
+            answers = f"tokenizer(text_target=answers, add_special_tokens=False, {given})"
+            lines[1:] = [f'labels = {answers}["input_ids"]']
+            lines += ["labels[labels == tokenizer.pad_token_id] = -100"]
+            lines += ["outputs = model(**inputs, labels=labels)"]
         return "\n".join(lines)
     # Only `generate` counts positions from the mask, so only it may have padding on the left.
     side = "right" if encodes else "left"
@@ -157,7 +159,8 @@ def _prompting(task: Task, backbone: Backbone) -> str:
     }
     if encodes:  # a first token that is forced counts for the library, and no last one is forced
         settings["max_new_tokens"] += len(beginning(backbone.model())) - 1
-        settings["forced_eos_token_id"] = None
+        settings["forced_eos_token_id"] = settings["bad_words_ids"] = None
+        settings["encoder_no_repeat_ngram_size"] = 0
     asked = ", ".join(f"{name}={value}" for name, value in settings.items())
     written = "outputs" if encodes else "outputs[:, inputs['input_ids'].shape[1]:]"
     lines += [f"outputs = model.generate(**inputs, {asked})"]

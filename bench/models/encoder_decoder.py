@@ -22,25 +22,34 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 def attach(model: nn.Module) -> None:
     """Make an encoder-decoder take the inputs of a decoder, before other hooks see them."""
-    model.register_forward_pre_hook(_divide, with_kwargs=True)
+    model.register_forward_pre_hook(_divide, with_kwargs=True, prepend=True)
 
 
-def require_beginning(place: str, model: Any) -> None:
+def require_beginning(place: str, model: Any, tokenizer: Any) -> None:
     """Refuse a checkpoint that does not say what its decoder begins with.
 
     Raises:
         BackboneError: naming ``place``, the backbone.
     """
-    if model.config.decoder_start_token_id is None:
+    begun = beginning(model)
+    if begun[0] is None:
         raise BackboneError(
             f"{place} has no token that its decoder begins with; name it as "
-            "'decoder_start_token_id' in its config.json"
+            "'decoder_start_token_id' in its generation_config.json"
+        )
+    if hasattr(tokenizer, "tgt_lang") and begun == [tokenizer.eos_token_id]:
+        raise BackboneError(
+            f"{place} begins what it writes with the token of a language, and names none; name it "
+            "as 'forced_bos_token_id' in its generation_config.json"
         )
 
 
-def beginning(model: Any) -> list[int]:
-    """Return the tokens that the decoder begins every text with."""
-    first, forced = model.config.decoder_start_token_id, model.generation_config.forced_bos_token_id
+def beginning(model: Any) -> list[Any]:
+    """Return the tokens that the library's `generate` lets every text begin with."""
+    named = model.generation_config
+    starts = named.decoder_start_token_id, getattr(model.config, "decoder_start_token_id", None)
+    first = next((each for each in starts if each is not None), named.bos_token_id)
+    forced = named.forced_bos_token_id
     return [first] if forced is None else [first, forced]
 
 

@@ -111,8 +111,8 @@ def load(
         reading["gguf_file"] = packed.name
     loaded.reading = reading
     if head.of(model.config) == SEQ_TO_SEQ:
-        encoder_decoder.require_beginning(f"backbone {name!r}", model)
-        loaded.packs = False  # an encoder reads one prompt of a row
+        encoder_decoder.require_beginning(f"backbone {name!r}", model, tokenizer)
+        loaded.packs = False
     if quantization is not None:
         loaded.quantize(quantization)
     return loaded

@@ -31,7 +31,7 @@ def unsupported_reason(cell: Cell, sources: Sources, device: torch.device) -> st
     if cell.precision == "fp32":
         return None
     subject = {
-        "precision check": 1,
+        "precision check": 2,
         "backbone": cell.backbone.model_dump(mode="json"),
         "head": cell.task.head.auto_class,
         "precision": cell.number_format,

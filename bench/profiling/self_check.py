@@ -156,11 +156,12 @@ def _measure(
     head_hooks.attach(model, LANGUAGE_MODEL)
     plain: Any = backbone.model().to(device).eval()  # with the library's own attention
     split = _random_texts(backbone, limit, wide, longest)
+    apart = backbone.config.is_encoder_decoder  # an encoder reads one prompt of a row
     with torch.inference_mode():
         alone = partial(_alone, plain, split)
         return SelfCheck(
             _apart(partial(_scored, model, split, together=False), alone),
-            _apart(partial(_scored, model, split, together=True), alone),
+            None if apart else _apart(partial(_scored, model, split, together=True), alone),
             _apart(partial(_step, model, split), partial(_after_step, plain, split)),
         )
 

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from gapbench.bench.data.encoded import CausalSplit, EncodedSplit, Indices
+
 Shape = tuple[int, ...]
 
 _MOST_UNREAD = 1000  # pairs of marks
@@ -105,16 +107,35 @@ def count_operations() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=_FUSED)
 
 
-def work(examples: int, tokens: int, targets: int = 1) -> NDArray[np.float64]:
-    """Return the work of a step on a batch of ``tokens``-wide examples; (5,).
+def work(examples: int, tokens: int, targets: int = 1, answer: int = 0) -> NDArray[np.float64]:
+    """Return the work of a step on a batch of ``tokens``-wide examples; (5,), or (8,) of two parts.
 
     A transformer takes B (c + a T + b T^2 + d D) operations for B examples of T tokens with D
     targets: head, linear layers, attention, a language model's head. A penalty on the weights
-    takes a constant per step. Widths are counted in units of 64 tokens, so that the numbers have
-    similar size.
+    takes a constant per step. An encoder-decoder whose decoder reads A tokens of an ``answer`` also
+    takes B (e A + f A^2 + g A T). Widths are counted in units of 64 tokens, so that the numbers
+    have similar size.
     """
-    widths = examples * (tokens / 64) ** np.arange(3.0)
-    return np.array([*widths, 1.0, examples * targets / 64])
+    read, written = tokens / 64, answer / 64
+    parts = [*examples * read ** np.arange(3.0), 1.0, examples * targets / 64]
+    if answer:
+        parts += [examples * each for each in (written, written**2, written * read)]
+    return np.array(parts)
+
+
+def widths(split: EncodedSplit, sequences: Indices, *, apart: bool) -> tuple[int, int, int]:
+    """Return the widths of a batch as `work` takes them: tokens, targets and answer.
+
+    Args:
+        split: whose sequences.
+        sequences: those of the batch.
+        apart: whether an encoder reads the prompts, and a decoder the rest.
+    """
+    lengths, targets = split.lengths[sequences], int(split.target_counts[sequences].max())
+    if not (apart and isinstance(split, CausalSplit)):
+        return int(lengths.max()), targets, 0
+    prompts = split.prompts[sequences]
+    return int(prompts.max()), targets, int((lengths - prompts).max())
 
 
 Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from
@@ -166,8 +187,8 @@ class FlopEstimate:
     def _matrix(steps: Sequence[Work]) -> NDArray[np.float64]:
         """Stack steps as rows: all linear columns, then the others by their weight."""
         parts = sorted({part for step in steps for part in step})
-        absent = np.zeros(5)
-        order = (1, 0, 4, 3, 2)
+        absent = np.zeros(max((len(work) for step in steps for work in step.values()), default=5))
+        order = (1, 0, 4, 3, 2, 5, 6, 7)[: len(absent)]
         rows = [[step.get(part, absent)[k] for k in order for part in parts] for step in steps]
         return np.array(rows).reshape(len(steps), len(order) * len(parts))
 

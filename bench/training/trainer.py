@@ -6,9 +6,11 @@ It knows phases and steps, but no method by name. Only validation chooses the ch
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gapbench.bench.adaptation.method import AnyMethod, Phase, StepReport, TrainState
 from gapbench.bench.config.run import Run
@@ -19,7 +21,7 @@ from gapbench.bench.store.record import CurvePoint, SplitScores
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import CURVE_SIZE, EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
-from gapbench.bench.training.flops_and_time import FlopEstimate, Stopwatch, work
+from gapbench.bench.training.flops_and_time import FlopEstimate, Stopwatch, widths, work
 from gapbench.bench.training.phase_schedule import (
     PhaseWindow,
     curve_points,
@@ -209,20 +211,23 @@ class Trainer:
                 name: collate(self.data.train, indices, axis.device)
                 for name, indices in drawn.items()
             }
-            with self._counted(phase, batches):
+            with self._counted(phase, drawn):
                 report = self.method.step(self.state, batches)
         self._account(phase, drawn, batches, report)
         return report
 
-    def _counted(self, phase: Phase, batches: Mapping[str, Batch]) -> AbstractContextManager[None]:
+    def _counted(self, phase: Phase, drawn: Mapping[str, Indices]) -> AbstractContextManager[None]:
         """Count the operations of this step if that adds information."""
         runs = self.state.axis.size
-        step = {}
-        for name, batch in batches.items():
-            examples, width = batch.inputs["input_ids"].shape
-            targets = batch.targets[0].numel()
-            step[_charged_to(phase, batches, name)] = work(examples // runs, width, targets)
+        step = {_charged_to(phase, drawn, name): self._work(each) for name, each in drawn.items()}
         return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
+
+    def _work(self, indices: Indices) -> NDArray[np.float64]:
+        """Return the work of a run on a batch, padded to the longest of (..., examples)."""
+        model: Any = self.state.model
+        apart = self.state.task.prompted and model.config.is_encoder_decoder
+        found = widths(self.data.train, indices.reshape(-1), apart=apart)
+        return work(indices.shape[-1], *found)
 
     def _account(
         self,
@@ -240,13 +245,8 @@ class Trainer:
                 trace.tokens += int(batches[name].tokens[position])
                 own = indices[position]
                 trace.drawn[name] = trace.drawn.get(name, 0) + len(own)
-                width, targets = (
-                    int(counts[own].max())
-                    for counts in (self.data.train.lengths, self.data.train.target_counts)
-                )
-                done = work(len(own), width, targets)
                 key = _charged_to(phase, drawn, name)
-                trace.work[key] = trace.work.get(key, 0.0) + done
+                trace.work[key] = trace.work.get(key, 0.0) + self._work(own)
 
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self.state, self.state.task

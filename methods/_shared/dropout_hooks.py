@@ -44,6 +44,8 @@ def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None
         return "consistency_weight is 0, so the second pass does nothing; set consistency to 'none'"
     if config.head_rate > 0 and not backbone.head:
         return "the task is answered by the backbone's own head, so no input of a classifier drops"
+    if config.embedding_rate > 0 and backbone.config.is_encoder_decoder:
+        return two_embeddings(backbone)
     if not (inside or config.ffn > 0):
         return None
     if not layers:
@@ -57,6 +59,11 @@ def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None
         return f"no feed-forward output is known in the layers of a {family} backbone"
     reason = _attention_reason(backbone) if inside else None
     return reason and f"the attention of a {family} backbone cannot drop: {reason}"
+
+
+def two_embeddings(backbone: Backbone) -> str:
+    """Return why nothing acts on the word embeddings of an encoder-decoder."""
+    return f"a {backbone.family} backbone embeds words twice, in its encoder and in its decoder"
 
 
 @lru_cache(maxsize=1)  # runs of one backbone come one after another

@@ -11,19 +11,23 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gapbench.bench.adaptation.build import set_up, unsupported_reason
 from gapbench.bench.config.task import Task
-from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.core.errors import BackboneError, DataError
+from gapbench.bench.data.batching import collate
 from gapbench.bench.execution import adapter_readme
 from gapbench.bench.execution.export import write
-from gapbench.bench.models import loading
+from gapbench.bench.models import encoder_decoder, loading
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import get
+from gapbench.bench.training.flops_and_time import FlopEstimate, count_operations, widths, work
 from tests.support.causal_files import (
     CHOOSE,
     INSTRUCT,
     STORIES,
     TALK,
     TELL,
+    WINDOW,
     Made,
     make,
     make_decoder,
@@ -31,7 +35,8 @@ from tests.support.causal_files import (
     make_task,
     tellings,
 )
-from tests.support.small_stack import train
+from tests.support.counting import counting
+from tests.support.small_stack import CPU, train
 from tests.support.small_suite import blank
 
 FAMILIES = ("t5", "bart")
@@ -41,7 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora_dropout": {},
     "bilora": {},
     "flexora": {"search_share": 0.5},
-    "neftune": {},
+    "lora_swa": {},
 }
 """Methods of several kinds, with settings that show them in six steps."""
 
@@ -122,7 +127,7 @@ def test_mean_loss_is_that_of_labels(folder: Callable[[str], Path]) -> None:
 def test_choices_are_scored_after_their_question(
     family: str, folder: Callable[[str], Path]
 ) -> None:
-    """The log-likelihood of each choice, without an end, as lm-evaluation-harness has it."""
+    """The log-likelihood of each choice, without an end."""
     made = make(folder(family), make_task(CHOOSE))
     (logits,) = made.untuned()["logits"]
     expected = [-float(library_losses(made, *each).sum()) for each in sequences(made)]
@@ -199,10 +204,77 @@ def test_text_without_a_prompt_is_refused(folder: Callable[[str], Path]) -> None
     assert loading.unsupported_reason(str(folder("t5")), make_task(TELL)) is None
 
 
-def test_start_of_the_decoder_must_be_named(tmp_path: Path) -> None:
-    """The library has no default, and its message would speak of labels."""
-    place = make_decoder(tmp_path, "t5") / "config.json"
-    content = json.loads(place.read_text())
-    place.write_text(json.dumps(content | {"decoder_start_token_id": None}))
+@pytest.mark.parametrize("method", ["neftune", "unified_dropout"])
+def test_noise_on_embeddings_is_refused(method: str, folder: Callable[[str], Path]) -> None:
+    """The embedding that the library names is not the one that its encoder and decoder call."""
+    settings = {"embedding_rate": 0.1} if method == "unified_dropout" else {}
+    made = make(folder("t5"), make_task(TELL))
+    cell = make_runs(made.task, method, **settings)[0].cell
+    reason = unsupported_reason(cell, made.backbone)
+    assert reason is not None
+    assert "embeds words twice" in reason
+
+
+def test_start_of_the_decoder_is_asked_for_as_the_library_does(tmp_path: Path) -> None:
+    """Its own token, else that which begins texts; a backbone with neither is refused."""
+    made = make_decoder(tmp_path, "t5")
+    place = tmp_path / "generation_config.json"
+    for own, begun in (({"decoder_start_token_id": 5}, [5]), ({}, [2])):
+        _write(made / "config.json", decoder_start_token_id=None)
+        place.write_text(json.dumps({"bos_token_id": 2} | own))
+        assert encoder_decoder.beginning(make(tmp_path, make_task(TELL)).plain()) == begun
+    _write(made / "config.json", bos_token_id=None)
+    place.write_text("{}")
+    loading.load.cache_clear()
     with pytest.raises(BackboneError, match="name it as 'decoder_start_token_id'"):
         make(tmp_path, make_task(TELL))
+
+
+def _write(place: Path, **fields: Any) -> None:
+    place.write_text(json.dumps(json.loads(place.read_text()) | fields))
+
+
+def test_prompt_and_answer_have_room_of_their_own(folder: Callable[[str], Path]) -> None:
+    """A long answer cuts no prompt; each is cut or refused by itself."""
+    decoding = {"beams": 1, "no_repeat_ngram": 0, "max_new_tokens": WINDOW - 2}
+    task = make_task(TELL, max_length=WINDOW, generation={"decoding": decoding})
+    long = {"who": ["cat"] * 4, "what": ["red and " * 25] * 4, "telling": ["a cat is " * 15] * 4}
+    data = make(folder("bart"), task, dict.fromkeys(("train", "validation", "test"), long)).data
+    split: Any = data.test
+    assert split.prompts.tolist() == [WINDOW] * 4
+    assert split.target_counts.tolist() == [46] * 4
+    assert split.cut.tolist() == [True]
+    assert split.input_ids[WINDOW - 1] == END
+    with pytest.raises(DataError, match="positions, including those of what comes before"):
+        make(
+            folder("bart"),
+            make_task(TELL, generation={"decoding": decoding | {"max_new_tokens": 47}}),
+        )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_operations_follow_from_both_widths(family: str, folder: Callable[[str], Path]) -> None:
+    """Those of other steps are told from few counted ones, whichever prompts and answers meet."""
+    rng = np.random.default_rng(0)
+    table = {
+        "who": ["cat"] * 64,
+        "what": [" ".join(["red"] * n) for n in rng.integers(1, 30, 64)],
+        "telling": [" ".join(["a"] * n) for n in rng.integers(1, 30, 64)],
+    }
+    tables = dict.fromkeys(("train", "validation", "test"), table)
+    made = make(folder(family), make_task(TELL, max_length=WINDOW), tables)
+    method, state = set_up(make_runs(made.task), made.backbone, made.data, CPU)
+    estimate, split = FlopEstimate(), made.data.train
+    truth, done = 0.0, np.zeros(8)
+    for _ in range(30):
+        drawn = rng.choice(len(split), 4, replace=False)
+        step = work(4, *widths(split, drawn, apart=True))
+        with count_operations() as counter:
+            method.batch_losses(state, collate(split, drawn[None], CPU)).sum().backward()
+        with counting():
+            wanted = estimate.wants({"train": step})
+        if wanted:
+            estimate.counted.append(({"train": step}, counter.get_total_flops()))
+        truth, done = truth + counter.get_total_flops(), done + step
+    assert len(estimate.counted) < 10
+    assert estimate.total({"train": done}) == pytest.approx(truth, rel=1e-6)

@@ -220,13 +220,17 @@ def _cut(whole: list[int], edges: Sequence[int], first: list[int], limits: Limit
     fits = edges[1] <= limits.whole - len(first) and edges[0] <= limits.given - len(first)
     room = min(limits.whole // 2, limits.given) - len(first)
     skipped = 0 if fits else max(0, edges[0] - room)
+    most = limits.whole
+    if limits.apart:
+        skipped = max(0, edges[0] + len(first) - limits.given)
+        most += len(first) + edges[0] - skipped
     before = len(first) - skipped
-    tokens = (first + whole[skipped:])[: limits.whole]
+    tokens = (first + whole[skipped:])[:most]
     targets = [
         place + before
         for start, stop in zip(edges[::2], edges[1::2], strict=True)
         for place in range(start, stop)
-        if 0 < place + before < limits.whole
+        if 0 < place + before < most
     ]
     asked = limits.end_of(whole[: edges[0]], first)
     return _Encoded(tokens, targets, len(tokens) < len(first) + len(whole), asked)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Reader
 
 _ROWS_AT_ONCE = 1000
+_BEGUN = 2  # tokens that the decoder of an encoder-decoder may begin with; see its module in models
 
 
 PromptedT = TypeVar("PromptedT", bound="PromptedTask")
@@ -172,11 +173,12 @@ class Limits:
     """The largest numbers of tokens.
 
     Attributes:
-        whole: limit for a sequence.
+        whole: limit for a sequence; where an encoder reads the prompt, for what follows it.
         given: limit for a prompt, which leaves room for decoded tokens.
         window: number of tokens that the backbone can read, for messages.
         first: list with the token that begins every text; empty if there is none.
         last: tokens that end a prompt; empty for decoders.
+        apart: whether an encoder reads the prompt, which then takes no room from what follows.
     """
 
     whole: int
@@ -184,6 +186,7 @@ class Limits:
     window: int
     first: list[int]
     last: list[int]
+    apart: bool
 
     @classmethod
     def of(cls, task: PromptedTask, reader: Reader) -> Limits:
@@ -192,18 +195,21 @@ class Limits:
         Raises:
             DataError: if the longest text leaves no room for a prompt.
         """
-        whole = min(task.max_length, reader.window)
+        apart = reader.encoder_decoder
+        given = whole = min(task.max_length, reader.window)
         first, last = _around(reader)
-        given = whole
+        if apart and reader.positions is not None:
+            whole = min(whole, reader.positions - _BEGUN)
         if task.written is not None and reader.positions is not None:
-            given = min(whole, reader.positions - task.written)
-            if given <= len(first):
+            room = reader.positions - task.written
+            given = given if apart else min(whole, room)
+            if room < _BEGUN if apart else given <= len(first):
                 raise DataError(
                     f"task {task.name!r}: field '{task.kind}.decoding.max_new_tokens' is "
                     f"{task.written}, but the backbone has {reader.positions} positions, "
-                    "including those of the prompt; lower it, or give another backbone"
+                    "including those of what comes before; lower it, or give another backbone"
                 )
-        return cls(whole, given, reader.window, first, last)
+        return cls(whole, given, reader.window, first, last, apart)
 
     def end_of(self, prompt: list[int], first: list[int]) -> list[int]:
         """Return a prompt after its first token, cut at its beginning to the room there is."""
@@ -225,8 +231,9 @@ class Limits:
                 f"{where}: it has no tokens: the tokenizer drops its characters; remove the row, "
                 "or give another backbone"
             )
-        left = min(self.whole - len(target), self.given) - len(self.first)
-        if left < 0 or not (self.first or left):
+        room = self.whole - len(target)
+        left = (self.given if self.apart else min(room, self.given)) - len(self.first)
+        if room < 0 or left < len(self.last) or not (self.first or left > len(self.last)):
             raise DataError(
                 f"{where}: it has {len(target)} tokens, but a sequence may have {self.whole}, with "
                 "at least one before the target; raise 'max_length' (the backbone's window is "
@@ -255,7 +262,12 @@ def _around(reader: Reader) -> tuple[list[int], list[int]]:
     whole, text = (
         reader.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False)
     )
-    before = next(n for n in range(len(whole)) if whole[n : n + len(text)] == text)
+    begins = (n for n in range(len(whole)) if whole[n : n + len(text)] == text)
+    if (before := next(begins, None)) is None:
+        raise BackboneError(
+            f"backbone {reader.tokenizer.name_or_path!r}: its tokenizer reads a text otherwise "
+            "with special tokens around it, so that they are not known; give another"
+        )
     return whole[:before], whole[before + len(text) :]
 
 
@@ -281,9 +293,8 @@ def _all_tokenised(
     tokenizer = reader.tokenizer
     alone = tokenised_alone([prompt for prompt, _ in pairs], tokenizer)
     if reader.encoder_decoder:
-        yield from zip(
-            alone, tokenised_alone([target for _, target in pairs], tokenizer), strict=True
-        )
+        targets = tokenised_alone([target for _, target in pairs], tokenizer, answers=True)
+        yield from zip(alone, targets, strict=True)
         return
     whole = tokenised_alone([f"{prompt} {target}" for prompt, target in pairs], tokenizer)
     for given, ids in zip(alone, whole, strict=True):
@@ -307,12 +318,21 @@ def _require_text(where: str, target: Sequence[int], tokenizer: Any) -> None:
         )
 
 
-def tokenised_alone(texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:
-    """Yield the tokens of each text, without those that the tokenizer puts around a text."""
+def tokenised_alone(
+    texts: Sequence[str], tokenizer: Any, *, answers: bool = False
+) -> Iterator[list[int]]:
+    """Yield the tokens of each text, without those that the tokenizer puts around a text.
+
+    Args:
+        texts: texts of any number.
+        tokenizer: of the backbone.
+        answers: whether they are what a decoder writes, for which some have other words.
+    """
+    field = "text_target" if answers else "text"
     for start in range(0, len(texts), _ROWS_AT_ONCE):
         part = list(texts[start : start + _ROWS_AT_ONCE])
         # Not verbose: texts that are too long are cut or refused elsewhere.
-        yield from tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+        yield from tokenizer(**{field: part}, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
