@@ -255,8 +255,9 @@ def plan(
         workers: number of workers for the estimate; None uses the number that `run` would.
 
     Returns:
-        A row for each cell: its runs, how many are done, and the seconds left on one worker, NaN
-        if no run like it is stored or could be measured.
+        A row for each cell: its runs, how many are done, the seconds left on one worker, NaN if no
+        run like it is stored or could be measured, and, where they were found out, the memory of a
+        stack (``memory_mib``) and the reason why its runs will be skipped (``skipped``).
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.

@@ -167,8 +167,7 @@ def planned(
             row["skipped"], each = why, 0
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
     sized = zip(rows.values(), cells.values(), strict=True)
-    able = [(row, cell, row["runs"]) for row, cell in sized if "skipped" not in row]
-    notes += add_memory(able, costs)
+    notes += add_memory(((row, cell, row["runs"]) for row, cell in sized), costs)
     return Overview(list(rows.values()), notes, left=len(todo))
 
 
@@ -187,12 +186,16 @@ def named(cell: Cell, variant: str) -> dict[str, Any]:
 def add_memory(rows: Iterable[tuple[dict[str, Any], Cell, int]], costs: Costs) -> list[str]:
     """Add the peak memory of the largest stack to rows of a cell and its number of runs.
 
+    Rows that will be skipped have none.
+
     Returns:
         A sentence on the row that takes most, if any was measured.
     """
     known = []
     device = choose_device("auto")
     for row, cell, runs in rows:
+        if cell.hash in costs.skipped:
+            continue
         if (found := costs.stack_bytes(cell, min(runs, MOST[device.type]))) is not None:
             row["memory_mib"] = math.ceil(found / _MEBIBYTE)
             known.append(row)

@@ -26,7 +26,10 @@ BACKBONE_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-"""Files that, besides the weights, decide how a backbone reads a text; then `VOCABULARIES`."""
+"""Files that, besides the weights, decide how a backbone reads a text.
+
+The digest covers those of `VOCABULARIES` too, after these.
+"""
 VOCABULARIES = (
     "tokenizer.json",
     "*vocab*.json",
@@ -35,7 +38,6 @@ VOCABULARIES = (
     "*.spm",
     "merges.txt",
     "bpe.codes",
-    "dict.txt",
     "*.tokenizer",
     "*.tiktoken",
     "tekken.json",

@@ -198,9 +198,9 @@ def text_column(place: str, table: Table, name: str) -> list[str]:
 
 
 def linearised(value: Any) -> Any:
-    """Return a list of texts, or of lists of texts, as one text; anything else unchanged.
+    """Return a list of texts, or of lists of texts, as one text.
 
-    So is a list with mappings in it, such as the messages of a dialogue.
+    Anything else is unchanged, as is a list with mappings in it, such as messages of a dialogue.
 
     Items are joined by `` | ``, the parts of an item by `` : ``, as in LoRA's own data sets
     (Hu et al. 2021, WebNLG and DART). Parts may be a list, or a text with `` | `` between them.

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 import torch
 
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.execution.cost_model import CostKey, Costs, cost_key
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.footprint import footprint
 from gapbench.bench.profiling.forecast import run_seconds
 from gapbench.bench.profiling.self_check import supported_backbone
@@ -56,18 +57,20 @@ def calibrate(
 
 def _measure(costs: Costs, runs: Sequence[Run], device: torch.device, *, memory: bool) -> None:
     """Add the seconds and the memory of a run of a kind, and the cells that will be skipped."""
-    measured = False
+    able: list[tuple[Cell, Backbone]] = []
     for cell in {run.cell.hash: run.cell for run in runs}.values():
         backbone = supported_backbone(cell, costs.sources, device)
         if isinstance(backbone, str):
             costs.skipped[cell.hash] = backbone
-        elif not measured:
-            own = [run for run in runs if run.cell.hash == cell.hash]
-            task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
-            tests = ready_tests(cell, costs.sources, backbone.reader)
-            costs.tell(cell, run_seconds(own, backbone, task_data, device, tests))
-            if memory:
-                costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)
-            measured = True
-    if not measured:
+        else:
+            able.append((cell, backbone))
+    if not able:
         costs.tell(runs[0].cell, 0.0)
+        return
+    cell, backbone = able[0]
+    own = [run for run in runs if run.cell.hash == cell.hash]
+    task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
+    tests = ready_tests(cell, costs.sources, backbone.reader)
+    costs.tell(cell, run_seconds(own, backbone, task_data, device, tests))
+    if memory:
+        costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)

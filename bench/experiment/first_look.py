@@ -9,8 +9,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +55,12 @@ def lines(
         if padded:
             shown.append(f"  odd: {padded} labels have blanks around them, which do not count")
         shown += [f"  odd: {what}" for what in _alike([*counts])]
-        shown += [
-            f"  odd: {n} labels are {name!r}, as programs write a missing value; it is a class "
-            "here, so remove such rows if it is none"
-            for name, n in counts.items()
-            if name.casefold() in _MISSING
-        ]
+    shown += [
+        f"  odd: label {name!r}, of {n} row{'' if n == 1 else 's'}, is how programs write a "
+        "missing value; it counts as any other here, so remove such rows if it is none"
+        for name, n in counts.items()
+        if name.casefold() in _MISSING
+    ]
     if values:
         shown += [f"  odd: column {label!r}: {what}" for what in _far(labels)]
     headers = [row for row, value in enumerate(labels) if value == label]
@@ -125,14 +123,14 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
 def other_spelling(names: Collection[str], others: Collection[str]) -> tuple[str, str] | None:
     """Return a name of one file, and what another file seems to call it; None if there is none."""
     only = {_skeleton(name): name for name in sorted({*others} - {*names})}
-    found = ((name, only.get(_skeleton(name))) for name in sorted({*names} - {*others}))
+    found = ((name, only.get(_skeleton(name))) for name in sorted({*names}))
     return next(((name, other) for name, other in found if other is not None), None)
 
 
 def _skeleton(name: str) -> str:
     """Return a name without characters that have several common spellings."""
-    with suppress(ArithmeticError):
-        name = f"{Decimal(name.strip()).normalize()}"
+    if whole := re.fullmatch(r"0*(\d+)(?:\.0+)?", name.strip()):
+        name = whole[1]
     plain = unicodedata.normalize("NFKC", name).casefold()
     seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     # A hyphen joins words; after a blank, or at an end, it is a sign.

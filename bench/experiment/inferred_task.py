@@ -187,6 +187,7 @@ def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
     """Refuse a file without the columns, or with a row without a label."""
     for name in columns.names:
         if name not in table:
+            _check_field(path, table, name)
             raise DataError(
                 f"{path}: no column {name!r}; columns present: {', '.join(table)}; name one of "
                 "these with --text, --label, --target or --group, or give the file a first line "
@@ -214,6 +215,21 @@ def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
             )
 
 
+def _check_field(path: Path, table: readers.Columns, name: str) -> None:
+    """Refuse a field, such as ``label.name``, that some object of a column lacks.
+
+    Raises:
+        DataError: naming the first such row.
+    """
+    head, _, field = name.partition(".")
+    for row, value in enumerate(table.get(head, ())):
+        if not (isinstance(value, Mapping) and field in value):
+            raise DataError(
+                f"{path}, row {row}: column {head!r} holds {str(value)[:60]!r}, which has no field "
+                f"{field!r}; add it, or remove the row"
+            )
+
+
 def _check_plain(path: Path, name: str, values: Sequence[Any], *, listed: bool) -> None:
     """Refuse a column of objects, and one of lists where these have no meaning.
 
@@ -221,16 +237,18 @@ def _check_plain(path: Path, name: str, values: Sequence[Any], *, listed: bool) 
         DataError: naming the first such row and the way out.
     """
     for row, value in enumerate(values):
+        if not isinstance(value, Mapping | list):
+            continue
         place = f"{path}, row {row}: column {name!r} holds"
         if isinstance(value, Mapping):
             fields = ", ".join(f"{name}.{field}" for field in value) or "none"
             raise DataError(f"{place} an object; name one of its fields instead: {fields}")
-        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        if any(isinstance(item, Mapping) for item in value):
             raise DataError(
                 f"{place} a list of objects; write out its texts as a column of text, or write a "
                 "task of kind 'instruction' for dialogues"
             )
-        if isinstance(value, list) and not listed:
+        if not listed:
             raise DataError(
                 f"{place} a list, but each row has one label; write it as a text or a number, or "
                 "give the column by --target if it holds texts to generate"

@@ -3,11 +3,11 @@
 The longest batch of train, with the shortest sequence in it, goes forward and backward through the
 real model, once in each phase of the method. The other splits are scored in part: the batch that
 scoring begins with, which is the largest, and the shortest sequence; texts are written after the
-longest and the shortest. That costs a training step or two for each row of the table of `check`.
+longest and the shortest. For each row of the table of `check`, that costs a training step or two
+and the writing of two texts for every split that has any.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,7 @@ def failure(
                 if name != "train":
                     _score(method, state, split, backbone.tokenizer)
             for test in tests:
-                split = test.subset.split
-                few = _extremes(split) if test.task.written else _first_scored(state, split)
-                part = replace(test, subset=EvalSubset(split, few))
-                part.outputs(method, state, backbone.tokenizer)
+                _score(method, test.state(state), test.subset.split, backbone.tokenizer)
     except BenchError as error:
         return str(error)
     except Exception as error:

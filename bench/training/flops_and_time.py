@@ -108,7 +108,7 @@ def count_operations() -> FlopCounterMode:
 
 
 def work(examples: int, tokens: int, targets: int = 1, answer: int = 0) -> NDArray[np.float64]:
-    """Return the work of a step on a batch of ``tokens``-wide examples; (5,), or (8,) of two parts.
+    """Return the work of a step on a batch of ``tokens``-wide examples, (5,); with an answer, (8,).
 
     A transformer takes B (c + a T + b T^2 + d D) operations for B examples of T tokens with D
     targets: head, linear layers, attention, a language model's head. A penalty on the weights
@@ -131,7 +131,8 @@ def widths(split: EncodedSplit, sequences: Indices, *, apart: bool) -> tuple[int
         sequences: those of the batch.
         apart: whether an encoder reads the prompts, and a decoder the rest.
     """
-    lengths, targets = split.lengths[sequences], int(split.target_counts[sequences].max())
+    lengths = split.offsets[sequences + 1] - split.offsets[sequences]
+    targets = int(split.target_counts[sequences].max())
     if not (apart and isinstance(split, CausalSplit)):
         return int(lengths.max()), targets, 0
     prompts = split.prompts[sequences]

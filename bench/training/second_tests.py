@@ -76,12 +76,16 @@ class ReadyTest:
         """Names of the metrics."""
         return kinds.get(self.task.kind).final_metrics(self.task, self.test.name)
 
+    def state(self, trained: TrainState) -> TrainState:
+        """Return a stack as it is scored here.
+
+        A head with classes keeps its own; else the test says how outputs are read.
+        """
+        return trained if trained.task.has_classes else replace(trained, task=self.task)
+
     def outputs(self, method: AnyMethod, state: TrainState, tokenizer: Any) -> Outputs:
         """Return the outputs of all active runs; each array is (runs, ...)."""
-        kind = kinds.get(self.task.kind)
-        # A head with classes keeps its own; else the test says how outputs are read.
-        if not state.task.has_classes:
-            state = replace(state, task=self.task)
+        kind, state = kinds.get(self.task.kind), self.state(state)
         made = kind.outputs(method, state, self.subset)
         made |= kind.finish(method, state, self.subset, tokenizer)
         if self.test.classes is not None:

@@ -28,8 +28,8 @@ _HEIGHTS = (0.96, 0.85)
 _RISE = 0.01
 """Least rise of a mean loss that is called clear, if the loss of every seed rises."""
 _UNLIKE = (
-    " Runs that were scored at unlike steps meet at those of the shortest, on straight lines "
-    "between points."
+    " Where runs were scored at different steps, values are those at the steps of the shortest "
+    "run, read from straight lines between points."
 )
 
 

@@ -94,6 +94,8 @@ def headline(verdict: Verdict) -> str:
         of = "methods shown here" if verdict.hidden else "methods"
         return f"Use {name}. Of the {of} that nothing beats, none costs less to train."
     if verdict.why == ALONE:
+        if verdict.hidden:
+            return f"Of the methods shown here, only {name} can be judged."
         return f"Only {name} can be judged, so there is nothing to compare it with."
     if verdict.why == UNTRAINED:
         names = listed([each.second for each in verdict.untrained if each.claim != "better"])

@@ -94,7 +94,10 @@ def statuses_of(
     """
     runs = {name: (row.config_hash, *known[name].scores) for name, row in rows.items()}
     trained = {runs[name]: known[name].scores for name in rows if trains(rows[name])}
-    counts = sorted(map(len, trained.values())) or [0]  # runs under several names count once
+    seeds: dict[str, int] = {}  # runs under several names count once
+    for (cell, *_), scores in trained.items():
+        seeds[cell] = max(len(scores), seeds.get(cell, 0))
+    counts = sorted(seeds.values()) or [0]
     fullest, usual = counts[-1], counts[(len(counts) - 1) // 2]
     collapsed = collapsed_seeds(trained, known.get(floor), up=up)
     status: dict[str, Status] = {}

@@ -181,7 +181,8 @@ class Verdict:
             recommend.
         why: the rule that chose it, one of the constants of `reports.verdict.recommend`.
         ties: the other rows that nothing beats.
-        hidden: likewise, those that a part of a results folder leaves out, best first.
+        hidden: rows that nothing beats and that this part of a results folder leaves out, best
+            first.
         untrained: best trained row minus each untrained one, in score.
         gains: each ranked row minus each untrained one, likewise, by both names.
         learned: whether some trained row is better than every untrained one; None if untold.

@@ -169,6 +169,7 @@ def test_numbers_with_and_without_a_point_are_the_same_classes(
 @pytest.mark.parametrize(
     ("train", "test", "said"),
     [
+        (["yes", "no"], ["yes", "no", "Yes"], "'yes' in {train} and 'Yes' in {test}, which"),
         (["yes", "no"], ["Yes", "No"], "'no' in {train} and 'No' in {test}, which would be two"),
         (["1", "2"], ["01", "02"], "'1' in {train} and '01' in {test}, which would be two"),
         (["1", "2", "n"], ["1.0", "2.0"], "'1' in {train} and '1.0' in {test}, which would be"),

@@ -59,15 +59,29 @@ def test_classes_that_look_alike_are_named(name: str) -> None:
 @pytest.mark.parametrize(("name", "odd"), [("NaN", True), ("None", True), ("nano", False)])
 def test_class_that_programs_write_for_a_missing_value_is_named(name: str, odd: bool) -> None:
     """In a column of names it is a name, and only the user knows whether it is one."""
-    said = [line for line in look(label=name) if "as programs write a missing value" in line]
+    said = [line for line in look(label=name) if "is how programs write a missing value" in line]
     assert said == (
         [
-            f"  odd: 1 labels are {name!r}, as programs write a missing value; it is a "
-            "class here, so remove such rows if it is none"
+            f"  odd: label {name!r}, of 1 row, is how programs write a missing value; it counts as "
+            "any other here, so remove such rows if it is none"
         ]
         if odd
         else []
     )
+
+
+def test_missing_value_is_named_among_many_classes() -> None:
+    """Too many to be listed."""
+    labels = [*(f"class {n}" for n in range(20)), "NaN"]
+    table = {"text": ["a text"] * len(labels), "label": labels}
+    assert "odd: label 'NaN', of 1 row," in lines(Path("rows.csv"), table, ["text"], "label")
+
+
+@pytest.mark.parametrize("codes", [["1.10", "1.1"], ["1_0", "10"], ["1E1", "10"]])
+def test_codes_that_are_no_whole_numbers_are_not_alike(codes: list[str]) -> None:
+    """Sections and products are numbered like this."""
+    table = {"text": ["a text"] * 2, "label": codes}
+    assert "alike" not in lines(Path("rows.csv"), table, ["text"], "label")
 
 
 def test_bools_and_numbers_look_alike() -> None:

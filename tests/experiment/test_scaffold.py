@@ -342,6 +342,20 @@ def test_fields_of_objects_are_columns(tmp_path: Path, capsys: pytest.CaptureFix
     assert call(capsys, "check", tmp_path / "mine.yaml", *OF_ONE_METHOD).code == 0
 
 
+def test_row_without_a_named_field_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not the column, which is there."""
+    data = tmp_path / "rows.jsonl"
+    rows_ = [{"text": t, "label": {"name": m}} for t, m in zip(SENTENCES, MOODS, strict=True)]
+    rows_[2]["label"] = {"id": 1}  # type: ignore[assignment]
+    data.write_text("\n".join(map(json.dumps, rows_)))
+    suite = tmp_path / "mine.yaml"
+    answer = call(capsys, "init", suite, "--data", data, "--text", "text", "--label", "label.name")
+    assert answer.code == 2
+    assert "rows.jsonl, row 2: column 'label' holds \"{'id': 1}\", which has no" in answer.err
+
+
 @pytest.mark.parametrize(
     ("nested", "option", "said"),
     [

@@ -105,6 +105,15 @@ def test_part_without_the_cheapest_says_what_was_left_out(
     assert said.points["Also unbeaten"] == "Left out here, and not in the choice: bitfit."
 
 
+def test_part_of_one_method_does_not_say_that_nothing_was_compared(tmp_path: Path) -> None:
+    """What is left out was."""
+    store = write(tmp_path, BARE | {"head": 1.0, "dora": 3.0, "lora": 3.0})
+    part = Selection(method=("lora",)).of(load(store))
+    (few,) = verdicts(part, summarise(part, "lora"))
+    assert (few.why, few.hidden) == (recommend.ALONE, ("dora",))
+    assert card(few).headline == "Of the methods shown here, only lora can be judged."
+
+
 def test_part_that_hides_the_best_over_tasks_has_no_answer(tmp_path: Path) -> None:
     """Over all tasks as on one: what beats a row beats it whether it is shown or not."""
     for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
