@@ -304,7 +304,9 @@ def test_texts_are_written_up_to_these_tokens(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("gapbench.bench.tasks.generation.decode", decode)
     axis = SimpleNamespace(size=1, device="cpu")
-    state: Any = SimpleNamespace(task=task, axis=axis, model=SimpleNamespace(eval=lambda: None))
+    config = SimpleNamespace(is_encoder_decoder=False)
+    model = SimpleNamespace(eval=lambda: None, config=config)
+    state: Any = SimpleNamespace(task=task, axis=axis, model=model)
     method: Any = None
     texts = kinds.get("instruction").finish(method, state, subset, tokenizer)["texts"]
     assert texts.tolist() == [["red"]]
