@@ -51,11 +51,11 @@ def test_runs_of_unlike_steps_meet_at_one_step(tmp_path: Path) -> None:
     for drawn in (validation, test):
         for column in ("mean", "lowest", "highest"):
             assert drawn[column].tolist() == pytest.approx((0.9 - drawn["step"] / 1000).tolist())
-    assert "meet at those of the shortest" in found.title
+    assert "those at the steps of the shortest run" in found.title
 
 
 def test_run_that_ended_early_shares_the_points_of_the_others(tmp_path: Path) -> None:
     """Patience ended it; nothing lies between points."""
     found = _drawn(tmp_path, [0, 20, 40, 60, 80], [0, 20, 40])
     assert _of(found, "validation")["step"].tolist() == [0, 20, 40]
-    assert "meet" not in found.title
+    assert "the shortest run" not in found.title
