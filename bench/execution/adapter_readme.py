@@ -60,12 +60,12 @@ def page(
     auto_class = record.cell.task.head.of(backbone.config).auto_class
     return (
         front_matter(record, base, auto_class)
-        + _code(record, backbone, base)
+        + _code(record, backbone, base, auto_class)
         + sections(record, known)
     )
 
 
-def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
+def _code(record: Record, backbone: Backbone, base: Mapping[str, Any], auto_class: str) -> str:
     """Return the code that loads the adapter, and what it takes."""
     cell, task = record.cell, record.cell.task
     settings: dict[str, Any] = {}
@@ -76,7 +76,6 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
     elif task.head != LANGUAGE_MODEL:
         settings["num_labels"] = task.n_outputs
     settings |= backbone.reading
-    auto_class = task.head.of(backbone.config).auto_class
     imported = ["AutoTokenizer", auto_class]
     few_bits = []
     if cell.quantization == "nf4":

@@ -185,7 +185,7 @@ def _folded(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Part]:
 def _beside(evidence: Evidence, board: pd.DataFrame) -> Iterator[Field]:
     """Yield what some rows have beside their scores: the default of tuned ones, a published one."""
     studies = {each.row: each for each in reversed(evidence.studies)}
-    keys = {_name(row): key_of(row, row.start) for row in rows(board)}
+    keys = {_name(row): key_of(row) for row in rows(board)}
     tuned = {name: studies[key] for name, key in keys.items() if key in studies}
     if tuned:
         yield from (_of(field, tuned) for field in _TUNED)

@@ -20,8 +20,8 @@ from gapbench.reports.stats.intervals import Interval, mean_alone
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label
 
-Key = tuple[str, str, str, str, str]
-"""Suite, start, hash of the cell, method and variant."""
+Key = tuple[str, str, str]
+"""Suite, hash of the cell, and variant."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,9 @@ def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -
     return [_tuned(results, summary, every) for summary in summaries]
 
 
-def key_of(row: Any, start: str) -> Key:
-    """Return what tells a row of a leaderboard from all others.
-
-    Args:
-        row: of the leaderboard.
-        start: name of the adapter that its runs start from, "" if none.
-    """
-    return row.suite, start, row.config_hash, row.method, row.variant
+def key_of(row: Any) -> Key:
+    """Return what tells a row of a leaderboard from all others."""
+    return row.suite, row.config_hash, row.variant
 
 
 def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFrame:
@@ -91,9 +86,7 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
     if not found:
         return leaderboard
     by_row = {each.row: each.summary for each in reversed(found) if each.row is not None}
-    starts = leaderboard["start"] if "start" in leaderboard else [""] * len(leaderboard)
-    keys = map(key_of, rows(leaderboard), starts)
-    studies = [by_row.get(key) for key in keys]
+    studies = [by_row.get(key_of(row)) for row in rows(leaderboard)]
     return leaderboard.assign(
         tune_trials=pd.array([s.tally.trials if s else None for s in studies], dtype="Int64"),
         tune_seconds=np.array([s.tally.seconds if s else np.nan for s in studies]),
@@ -118,7 +111,7 @@ def _tuned(results: Results, summary: Summary, every: Sequence[Any]) -> Tuned:
         default=default.score if default else None,
         optimism=_optimism(results, best, winner, default, upward=upward),
         gain=_gain(winner, default, upward=upward),
-        row=key_of(winner, winner.start) if winner else None,
+        row=key_of(winner) if winner else None,
         kept=bool(winner and default and winner.config_hash == default.config_hash),
     )
 

@@ -16,7 +16,7 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.tasks.beam_search import NOTHING, Beams
-from gapbench.bench.tasks.generation import decode
+from gapbench.bench.tasks.generation import BatchDecoding, decode
 
 CPU = torch.device("cpu")
 PAD, END, VOCABULARY = 0, 3, 24
@@ -80,21 +80,28 @@ def stacked(models: Sequence[nn.Module], copies: int = 1) -> Predict:
                 own.update(keys, values, index)
         logits = []
         for number, (model, own) in enumerate(zip(models, caches, strict=True)):
-            rows = {
-                name: values.chunk(count // copies)[number // copies]
-                for name, values in inputs.items()
-                if isinstance(values, Tensor)
-            }
+            rows = rows_of(inputs, number // copies, count // copies)
             logits.append(predicting(model)({**rows, "past_key_values": own, "use_cache": True}))
         common.layers = caches[0].layers
         for index, layer in enumerate(common.layers):
             layer.keys = torch.cat([own.layers[index].keys for own in caches])
             layer.values = torch.cat([own.layers[index].values for own in caches])
-        each = torch.stack(logits).unflatten(0, (-1, copies)).log_softmax(-1)
-        mean: Tensor = each.logsumexp(1) - np.log(copies)
-        return mean.flatten(0, 1)
+        return averaged(logits, copies)
 
     return predict
+
+
+def rows_of(inputs: Mapping[str, Any], run: int, runs: int) -> dict[str, Tensor]:
+    """Return the rows of one run."""
+    tensors = {name: values for name, values in inputs.items() if isinstance(values, Tensor)}
+    return {name: values.chunk(runs)[run] for name, values in tensors.items()}
+
+
+def averaged(logits: Sequence[Tensor], copies: int) -> Tensor:
+    """Return log-probabilities of runs, each the mean of its copies."""
+    each = torch.stack([*logits]).unflatten(0, (-1, copies)).log_softmax(-1)
+    mean: Tensor = each.logsumexp(1) - np.log(copies)
+    return mean.flatten(0, 1)
 
 
 def random_prompts(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -104,11 +111,16 @@ def random_prompts(count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def decoded(
-    predict: Predict, prompts: Sequence[np.ndarray], runs: int = 1, **settings: Any
+    predict: Predict,
+    prompts: Sequence[np.ndarray],
+    runs: int = 1,
+    search: type[BatchDecoding] = BatchDecoding,
+    **settings: Any,
 ) -> list[list[list[int]]]:
     """Decode with a small number of new tokens."""
     decoding = Decoding(**{"max_new_tokens": 14, "no_repeat_ngram": 0, **settings})
-    return decode(predict, prompts, runs, decoding, end_ids=[END], pad_id=PAD, device=CPU)
+    where: dict[str, Any] = {"end_ids": [END], "pad_id": PAD, "device": CPU}
+    return decode(predict, prompts, runs, decoding, **where, search=search)
 
 
 def generated(

@@ -1,7 +1,7 @@
 """Decoding by encoder-decoders: the library's own sequences, for many inputs and many runs."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile
 from typing import Any
 
@@ -11,13 +11,20 @@ import torch
 import transformers
 from torch import Tensor
 
-from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.models import head_hooks
 from gapbench.bench.tasks.encoder_decoding import EncoderDecoding
-from gapbench.bench.tasks.generation import decode
 from tests.support import tiny_families
-from tests.tasks.test_decoding import CPU, END, PAD, VOCABULARY, Predict, random_prompts
+from tests.tasks import test_decoding
+from tests.tasks.test_decoding import (
+    END,
+    PAD,
+    VOCABULARY,
+    Predict,
+    averaged,
+    random_prompts,
+    rows_of,
+)
 
 FAMILIES = ("t5", "bart")
 
@@ -66,18 +73,12 @@ def stacked(models: Sequence[Any], copies: int = 1) -> Predict:
         ]
         logits = []
         for number, (each, own) in enumerate(zip(models, owns, strict=True)):
-            rows = {
-                name: values.chunk(count // copies)[number // copies]
-                for name, values in inputs.items()
-                if isinstance(values, Tensor)
-            }
+            rows = rows_of(inputs, number // copies, count // copies)
             logits.append(predicting(each)({**rows, "past_key_values": own, "use_cache": True}))
         common.self_attention_cache = _joined([own.self_attention_cache for own in owns])
         common.cross_attention_cache = _joined([own.cross_attention_cache for own in owns])
         common.is_updated = owns[0].is_updated
-        each = torch.stack(logits).unflatten(0, (-1, copies)).log_softmax(-1)
-        mean: Tensor = each.logsumexp(1) - np.log(copies)
-        return mean.flatten(0, 1)
+        return averaged(logits, copies)
 
     return predict
 
@@ -99,13 +100,7 @@ def _joined(parts: Sequence[Any]) -> Any:
     return own
 
 
-def decoded(
-    predict: Predict, prompts: Sequence[np.ndarray], runs: int = 1, **settings: Any
-) -> list[list[list[int]]]:
-    """Decode with a small number of new tokens."""
-    decoding = Decoding(**{"max_new_tokens": 12, "no_repeat_ngram": 0, **settings})
-    where: dict[str, Any] = {"end_ids": [END], "pad_id": PAD, "device": CPU}
-    return decode(predict, prompts, runs, decoding, **where, search=EncoderDecoding)
+decoded = partial(test_decoding.decoded, search=EncoderDecoding)
 
 
 def generated(own: Any, prompt: np.ndarray, beams: int, no_repeat: int, penalty: float) -> Any:
@@ -123,7 +118,7 @@ def generated(own: Any, prompt: np.ndarray, beams: int, no_repeat: int, penalty:
             num_beams=beams,
             length_penalty=penalty if beams > 1 else None,
             no_repeat_ngram_size=no_repeat,
-            max_new_tokens=12 + (forced is not None),
+            max_new_tokens=14 + (forced is not None),
             eos_token_id=END,
             forced_bos_token_id=forced,
             forced_eos_token_id=None,
