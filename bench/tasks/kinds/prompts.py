@@ -203,7 +203,8 @@ class Limits:
         if task.written is not None and reader.positions is not None:
             room = reader.positions - task.written
             given = given if apart else min(whole, room)
-            if room < _BEGUN if apart else given <= len(first):
+            fits = room >= _BEGUN if apart else given > len(first)
+            if not fits:
                 raise DataError(
                     f"task {task.name!r}: field '{task.kind}.decoding.max_new_tokens' is "
                     f"{task.written}, but the backbone has {reader.positions} positions, "
