@@ -47,7 +47,7 @@ class Neftune(LowRank[NeftuneConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: NeftuneConfig) -> str | None:
-        """Refuse encoder-decoders, of which the paper has none."""
+        """Refuse encoder-decoders, whose two embeddings the paper does not know."""
         if backbone.config.is_encoder_decoder:
             return two_embeddings(backbone)
         return super().supports(task, backbone, config)

@@ -90,8 +90,15 @@ def backbone_digest(folder: Path, packed: Path | None, *further: str) -> str:
             "them with save_pretrained(safe_serialization=True)"
         )
     names = () if packed is not None else (*BACKBONE_FILES, *further, *vocabulary_files(folder))
+    if packed is None and _is_encoder_decoder(config):
+        names = (*names, "generation_config.json")  # what its decoder begins with
     present = [folder / name for name in dict.fromkeys(names) if (folder / name).is_file()]
     return joint_digest(present + weights)
+
+
+def _is_encoder_decoder(config: Path) -> bool:
+    content = parse_json(config.read_text(encoding="utf-8"))
+    return isinstance(content, dict) and bool(content.get("is_encoder_decoder"))
 
 
 def vocabulary_files(folder: Path) -> list[str]:

@@ -127,10 +127,18 @@ def _prompting(task: Task, backbone: Backbone) -> str:
         given = 'padding=True, return_tensors="pt"'
         lines = [f"inputs = tokenizer(prompts, {given})", "outputs = model(**inputs)"]
         if encodes:
-            answers = f"tokenizer(text_target=answers, add_special_tokens=False, {given})"
-            lines[1:] = [f'labels = {answers}["input_ids"]']
-            lines += ["labels[labels == tokenizer.pad_token_id] = -100"]
-            lines += ["outputs = model(**inputs, labels=labels)"]
+            begun = beginning(backbone.model())
+            lines = [
+                "import torch",
+                "",
+                *lines[:1],
+                f"targets = tokenizer(text_target=answers, add_special_tokens=False, {given})",
+                'targets = targets["input_ids"]',
+                f"begun = torch.tensor([{begun}] * len(targets))",
+                "read = torch.cat([begun, targets[:, :-1]], dim=1)",
+                "outputs = model(**inputs, decoder_input_ids=read)",
+                f"logits = outputs.logits[:, {len(begun) - 1} :]  # before each target",
+            ]
         return "\n".join(lines)
     # Only `generate` counts positions from the mask, so only it may have padding on the left.
     side = "right" if encodes else "left"

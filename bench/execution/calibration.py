@@ -57,17 +57,20 @@ def calibrate(
 
 def _measure(costs: Costs, runs: Sequence[Run], device: torch.device, *, memory: bool) -> None:
     """Add the seconds and the memory of a run of a kind, and the cells that will be skipped."""
-    able: list[tuple[Cell, Backbone]] = []
-    for cell in {run.cell.hash: run.cell for run in runs}.values():
-        backbone = supported_backbone(cell, costs.sources, device)
-        if isinstance(backbone, str):
-            costs.skipped[cell.hash] = backbone
-        else:
-            able.append((cell, backbone))
-    if not able:
-        costs.tell(runs[0].cell, 0.0)
+    cells = {run.cell.hash: run.cell for run in runs}
+    able: tuple[Cell, Backbone] | None = None
+    for cell in cells.values():
+        with suppress(Exception):  # `check` and the runs themselves tell of it
+            found = supported_backbone(cell, costs.sources, device)
+            if isinstance(found, str):
+                costs.skipped[cell.hash] = found
+            else:
+                able = able or (cell, found)
+    if able is None:
+        if costs.skipped.keys() >= cells.keys():
+            costs.tell(runs[0].cell, 0.0)
         return
-    cell, backbone = able[0]
+    cell, backbone = able
     own = [run for run in runs if run.cell.hash == cell.hash]
     task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
     tests = ready_tests(cell, costs.sources, backbone.reader)

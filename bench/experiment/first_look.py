@@ -57,7 +57,7 @@ def lines(
         shown += [f"  odd: {what}" for what in _alike([*counts])]
     shown += [
         f"  odd: label {name!r}, of {n} row{'' if n == 1 else 's'}, is how programs write a "
-        "missing value; it counts as any other here, so remove such rows if it is none"
+        "missing value; it counts as any other here, so remove the rows if they have none"
         for name, n in counts.items()
         if name.casefold() in _MISSING
     ]

@@ -133,11 +133,12 @@ class Backbone:
     def reader(self) -> "Reader":
         """The tokenizer and the window of the model, as encoding needs them."""
         positions, longest = self.positions, int(self.tokenizer.model_max_length)
+        written = getattr(self.config, "max_decoder_position_embeddings", None)  # of LED
         embedding = embedding_weight(self._pristine)
         return Reader(
             self.tokenizer,
             min(longest, positions or longest),
-            positions,
+            written or positions,
             None if embedding is None else len(embedding),
             getattr(self.config, "type_vocab_size", None) or None,
             bool(self.config.is_encoder_decoder),

@@ -37,7 +37,8 @@ def require_beginning(place: str, model: Any, tokenizer: Any) -> None:
             f"{place} has no token that its decoder begins with; name it as "
             "'decoder_start_token_id' in its generation_config.json"
         )
-    if hasattr(tokenizer, "tgt_lang") and begun == [tokenizer.eos_token_id]:
+    names_languages = hasattr(tokenizer, "set_tgt_lang_special_tokens")
+    if names_languages and begun == [tokenizer.eos_token_id]:
         raise BackboneError(
             f"{place} begins what it writes with the token of a language, and names none; name it "
             "as 'forced_bos_token_id' in its generation_config.json"

@@ -234,6 +234,8 @@ def load_tokenizer(name: str) -> Any:
             "token to pad batches with; name one of its tokens as 'pad_token' in its "
             "tokenizer_config.json"
         )
+    if getattr(tokenizer, "tgt_lang", "") is None:  # M2M100 would read no text to be written
+        tokenizer.tgt_lang = tokenizer.src_lang
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer
 

@@ -26,6 +26,8 @@ from gapbench.bench.tasks.token_outputs import packed
 from gapbench.bench.training.phase_schedule import phase_windows
 from gapbench.bench.training.second_tests import ReadyTest
 
+_PACKED = 2000  # sequences that are looked through for the largest batch of a language model
+
 
 def failure(
     run: Run,
@@ -93,12 +95,18 @@ def _score(method: AnyMethod, state: TrainState, split: EncodedSplit, tokenizer:
 
 
 def _first_scored(state: TrainState, split: EncodedSplit) -> Indices:
-    """Return the examples of the batch that scoring begins with, and that of `_extremes`."""
+    """Return the examples of the batch that scoring begins with, and those of `_extremes`.
+
+    Of a language model, the batch is made of the longest sequences, which are few enough to pack.
+    """
     if isinstance(split, CausalSplit):
-        rows, most = packed(state, split, np.arange(len(split)))
+        longest = _examples(split, np.argsort(-split.lengths, kind="stable")[:_PACKED])
+        rows, most = packed(state, split, longest)
         places = next(evaluation_batches(np.array([row.width for row in rows]), most))
         targets = np.concatenate([rows[place].numbers for place in places])
-        sequences = np.searchsorted(np.cumsum(split.target_counts), targets, side="right")
+        own = split.sequences(longest)
+        ends = np.cumsum(split.target_counts[own])
+        sequences = own[np.searchsorted(ends, targets, side="right")]
     else:
         sequences = next(evaluation_batches(split.lengths, most_tokens(state.axis)))
     return np.union1d(_examples(split, sequences), _extremes(split))

@@ -39,7 +39,7 @@ _WIDEST = 2**20  # tokens: no batch bounds the rows that are tried
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """Deviations of a backbone, in nats; None where it could not be measured.
+    """Deviations of a backbone, in nats; None where it could not be measured or cannot be.
 
     Attributes:
         future: change of a token's logits when the tokens after it change.
@@ -156,12 +156,12 @@ def _measure(
     head_hooks.attach(model, LANGUAGE_MODEL)
     plain: Any = backbone.model().to(device).eval()  # with the library's own attention
     split = _random_texts(backbone, limit, wide, longest)
-    apart = backbone.config.is_encoder_decoder  # an encoder reads one prompt of a row
+    packs = not backbone.config.is_encoder_decoder  # an encoder reads one prompt of a row
     with torch.inference_mode():
         alone = partial(_alone, plain, split)
         return SelfCheck(
             _apart(partial(_scored, model, split, together=False), alone),
-            None if apart else _apart(partial(_scored, model, split, together=True), alone),
+            _apart(partial(_scored, model, split, together=True), alone) if packs else None,
             _apart(partial(_step, model, split), partial(_after_step, plain, split)),
         )
 

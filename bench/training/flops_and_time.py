@@ -135,8 +135,9 @@ def widths(split: EncodedSplit, sequences: Indices, *, apart: bool) -> tuple[int
     targets = int(split.target_counts[sequences].max())
     if not (apart and isinstance(split, CausalSplit)):
         return int(lengths.max()), targets, 0
-    prompts = split.prompts[sequences]
-    return int(prompts.max()), targets, int((lengths - prompts).max())
+    prompts, (places, present) = split.prompts[sequences], split.target_places(sequences)
+    last = np.where(present, places, 0).max(axis=1)  # what follows is not read
+    return int(prompts.max()), targets, int((last - prompts).max()) + 1
 
 
 Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from

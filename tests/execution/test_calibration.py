@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gapbench.bench.config.run import Run, SecondTest
+from gapbench.bench.config.run import Cell, Run, SecondTest
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import calibration
 from gapbench.bench.execution.cost_model import Costs, cost_key
@@ -57,6 +57,25 @@ def test_variant_that_will_be_skipped_is_noted_with_its_reason(
     calibration.calibrate(costs, runs, CPU)
     (refused,) = {run.cell.hash for run in runs if run.cell.config["rank"] == 8}
     assert costs.skipped == {refused: "too high a rank"}
+
+
+def test_variant_that_cannot_be_looked_at_leaves_the_others(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that starts from an adapter that nobody can read."""
+    known = calibration.supported_backbone
+
+    def found(cell: Cell, *rest: Any) -> Any:
+        if cell.config["rank"] == 4:
+            raise RuntimeError("unreadable")
+        return known(cell, *rest)
+
+    monkeypatch.setattr(calibration, "supported_backbone", found)
+    monkeypatch.setattr(calibration, "run_seconds", lambda *_: 7.0)
+    runs = make_runs("lora", range(4), configs=[{"rank": 4}, {"rank": 2}])
+    calibration.calibrate(costs, runs, CPU)
+    assert costs.seconds(runs[1].cell) == 7.0
+    assert costs.skipped == {}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), IndexError("of a method")])

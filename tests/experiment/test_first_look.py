@@ -63,7 +63,7 @@ def test_class_that_programs_write_for_a_missing_value_is_named(name: str, odd: 
     assert said == (
         [
             f"  odd: label {name!r}, of 1 row, is how programs write a missing value; it counts as "
-            "any other here, so remove such rows if it is none"
+            "any other here, so remove the rows if they have none"
         ]
         if odd
         else []

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from gapbench.bench.adaptation.build import set_up, unsupported_reason
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError, DataError
 from gapbench.bench.data.batching import collate
+from gapbench.bench.data.digests import backbone_digest
 from gapbench.bench.execution import adapter_readme
 from gapbench.bench.execution.export import write
 from gapbench.bench.models import encoder_decoder, loading
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import get
+from gapbench.bench.tasks.kinds.prompts import encode_pairs
 from gapbench.bench.training.flops_and_time import FlopEstimate, count_operations, widths, work
 from tests.support.causal_files import (
     CHOOSE,
@@ -29,6 +32,7 @@ from tests.support.causal_files import (
     TELL,
     WINDOW,
     Made,
+    instructions,
     make,
     make_decoder,
     make_runs,
@@ -204,6 +208,64 @@ def test_text_without_a_prompt_is_refused(folder: Callable[[str], Path]) -> None
     assert loading.unsupported_reason(str(folder("t5")), make_task(TELL)) is None
 
 
+def test_answers_are_read_as_what_the_decoder_writes(folder: Callable[[str], Path]) -> None:
+    """Marian has other words for them, and M2M100 another language before them."""
+    made = make(folder("t5"), make_task(TELL))
+    plain, asked = made.backbone.tokenizer, []
+
+    class TwoSided:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(plain, name)
+
+        def __call__(self, text: Any = None, text_target: Any = None, **settings: Any) -> Any:
+            asked.append("text" if text_target is None else "target")
+            return plain(text if text_target is None else text_target, **settings)
+
+    reader = replace(made.backbone.reader, tokenizer=TwoSided())
+    pairs = [[("the cat", "is old")]]
+    encode_pairs(made.task, "here", pairs, np.array([0]), reader)  # type: ignore[arg-type]
+    assert asked.count("target") == 1
+    table = instructions(4, 0)
+    reader.tokenizer.__dict__["spm_target"] = None
+    kind, task = get("instruction"), make_task(INSTRUCT)
+    with pytest.raises(BackboneError, match="words of their own, but a dialogue is one text"):
+        kind.encode(task, "here", kind.read(task, "here", table), reader)
+
+
+def test_what_the_decoder_begins_with_is_part_of_the_identity(tmp_path: Path) -> None:
+    """For encoder-decoders alone, so that other backbones keep theirs."""
+    for family, counts in (("bart", True), ("gpt2", False)):
+        made = make_decoder(tmp_path / family, family)
+        before = backbone_digest(made, None)
+        _write(made / "generation_config.json", forced_bos_token_id=7)
+        assert (backbone_digest(made, None) != before) == counts
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_page_of_choices_gives_the_likelihoods_of_the_run(
+    family: str, folder: Callable[[str], Path]
+) -> None:
+    """Its code reads what the decoder began with, a forced token included."""
+    made = make(folder(family), make_task(CHOOSE))
+    named = {"base_model_name_or_path": "owner/model", "revision": None}
+    page = adapter_readme.page(blank(make_runs(made.task)[0]), made.backbone, named)
+    tokenizer = made.backbone.tokenizer
+    prompts, answers = zip(*sequences(made), strict=True)
+    names: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "model": made.plain(),
+        "prompts": tokenizer.batch_decode(prompts, skip_special_tokens=True),
+        "answers": tokenizer.batch_decode(answers),
+    }
+    exec(page.split("```python")[2].partition("```")[0], names)  # noqa: S102 - as a reader would
+    losses = F.cross_entropy(
+        names["logits"].transpose(1, 2), names["targets"], reduction="none", ignore_index=0
+    )
+    (logits,) = made.untuned()["logits"]
+    found = -losses.sum(1).detach().numpy()
+    np.testing.assert_allclose(found, logits[logits > -1e8], rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("method", ["neftune", "unified_dropout"])
 def test_noise_on_embeddings_is_refused(method: str, folder: Callable[[str], Path]) -> None:
     """The embedding that the library names is not the one that its encoder and decoder call."""
@@ -252,17 +314,30 @@ def test_prompt_and_answer_have_room_of_their_own(folder: Callable[[str], Path])
         )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_operations_follow_from_both_widths(family: str, folder: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(
+    ("family", "content"), [("t5", TELL), ("bart", TELL), ("t5", TALK)], ids=["t5", "bart", "talk"]
+)
+def test_operations_follow_from_both_widths(
+    family: str, content: Any, folder: Callable[[str], Path]
+) -> None:
     """Those of other steps are told from few counted ones, whichever prompts and answers meet."""
     rng = np.random.default_rng(0)
-    table = {
+    table: dict[str, Any] = {
         "who": ["cat"] * 64,
         "what": [" ".join(["red"] * n) for n in rng.integers(1, 30, 64)],
         "telling": [" ".join(["a"] * n) for n in rng.integers(1, 30, 64)],
     }
+    if content is TALK:  # and a last message that nobody answers
+        said = zip(table["what"], table["telling"], table["what"][::-1], strict=True)
+        roles = ("user", "assistant", "user")
+        table = {
+            "messages": [
+                [{"role": r, "content": text} for r, text in zip(roles, each, strict=True)]
+                for each in said
+            ]
+        }
     tables = dict.fromkeys(("train", "validation", "test"), table)
-    made = make(folder(family), make_task(TELL, max_length=WINDOW), tables)
+    made = make(folder(family), make_task(content, max_length=WINDOW), tables)
     method, state = set_up(make_runs(made.task), made.backbone, made.data, CPU)
     estimate, split = FlopEstimate(), made.data.train
     truth, done = 0.0, np.zeros(8)

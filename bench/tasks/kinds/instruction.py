@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from gapbench.bench.config.decoding import Decoding
-from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.errors import BackboneError, DataError
 from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts, TurnsSplit, asked_arrays
 from gapbench.bench.data.rows import Rows, Table, column, text_column
@@ -126,6 +126,11 @@ class Instruction(WrittenTexts[InstructionTask]):
     def encode(self, task: InstructionTask, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every dialogue, and find the tokens of its answers."""
         limits = Limits.of(task, reader)
+        if limits.apart and hasattr(reader.tokenizer, "spm_target"):
+            raise BackboneError(
+                f"backbone {reader.tokenizer.name_or_path!r}: what it reads and what it writes "
+                "have words of their own, but a dialogue is one text; give another"
+            )
         found = list(_encoded(place, rows, reader, limits))
         counts = [len(each.places) for each in found]
         held = [{"references": texts, "part": ""} for texts in rows.columns["references"]]
@@ -217,13 +222,13 @@ def _cut(whole: list[int], edges: Sequence[int], first: list[int], limits: Limit
         first: tokens that begin every text.
         limits: limits of the sequence.
     """
-    fits = edges[1] <= limits.whole - len(first) and edges[0] <= limits.given - len(first)
-    room = min(limits.whole // 2, limits.given) - len(first)
-    skipped = 0 if fits else max(0, edges[0] - room)
-    most = limits.whole
     if limits.apart:
         skipped = max(0, edges[0] + len(first) - limits.given)
-        most += len(first) + edges[0] - skipped
+        most = limits.whole + len(first) + edges[0] - skipped
+    else:
+        fits = edges[1] <= limits.whole - len(first) and edges[0] <= limits.given - len(first)
+        room = min(limits.whole // 2, limits.given) - len(first)
+        skipped, most = 0 if fits else max(0, edges[0] - room), limits.whole
     before = len(first) - skipped
     tokens = (first + whole[skipped:])[:most]
     targets = [
