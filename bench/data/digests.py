@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import BackboneError, DataError
-from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.core.safe_parsing import parse_json, read_text
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data import gguf_file, manifest
 
@@ -97,7 +97,10 @@ def backbone_digest(folder: Path, packed: Path | None, *further: str) -> str:
 
 
 def _is_encoder_decoder(config: Path) -> bool:
-    content = parse_json(config.read_text(encoding="utf-8"))
+    try:
+        content = parse_json(read_text(config))
+    except ValueError:  # its cause is told where the model is loaded
+        return False
     return isinstance(content, dict) and bool(content.get("is_encoder_decoder"))
 
 
