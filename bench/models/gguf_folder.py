@@ -12,13 +12,9 @@ from typing import Any
 
 import transformers
 from tqdm import tqdm
-from transformers import modeling_gguf_pytorch_utils
 
 from gapbench.bench.core.files import lock
 from gapbench.bench.data.digests import cache_folder, file_digest
-
-# The library draws a bar for each file whatever its settings of progress bars say.
-modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)
 
 
 def described(path: Path) -> Path:
@@ -42,6 +38,7 @@ def weights(path: Path) -> dict[str, Any]:
     Without the request it keeps them packed where it finds kernels for them, and computes other
     numbers there.
     """
+    _draw_no_bar()
     return {
         "pretrained_model_name_or_path": str(path.parent),
         "gguf_file": path.name,
@@ -51,6 +48,7 @@ def weights(path: Path) -> dict[str, Any]:
 
 def _describe(path: Path, folder: Path) -> None:
     """Read a file where no other file can be taken for a part of it, and save what it says."""
+    _draw_no_bar()
     with TemporaryDirectory(dir=folder.parent) as temporary:
         alone, made = Path(temporary) / "alone", Path(temporary) / "made"
         alone.mkdir()
@@ -58,3 +56,10 @@ def _describe(path: Path, folder: Path) -> None:
         for each in (transformers.AutoConfig, transformers.AutoTokenizer):
             each.from_pretrained(alone, gguf_file=path.name).save_pretrained(made)
         shutil.move(made, folder)
+
+
+def _draw_no_bar() -> None:
+    """Silence the library's bar, which it draws whatever its settings of progress bars say."""
+    from transformers import modeling_gguf_pytorch_utils  # slow, and few backbones need it
+
+    modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)

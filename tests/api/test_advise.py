@@ -241,6 +241,7 @@ def bad(path: Path, frame: pd.DataFrame) -> Path:
 
 TEXTS = [f"text {number}" for number in range(80)]
 TWO = ["a", "b"] * 40
+MANY_LONG = {"t": [f"{'word ' * 60}{number}" for number in range(800)], "y": ["a", "b"] * 400}
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ TWO = ["a", "b"] * 40
         ({"t": TEXTS, "y": ["a"] * 80}, ["--label", "y"], "only 'a'; give at least two classes"),
         ({"t": TEXTS[:20], "y": TWO[:20]}, ["--label", "y"], "20 rows; fewer than 50"),
         ({"t": [""] * 60 + TEXTS[:20], "y": TWO}, ["--label", "y"], "no text in 60 of 80 rows"),
-        ({"t": TEXTS, "y": TWO}, ["--label", "y", "--budget", "1s"], "--budget"),
+        (MANY_LONG, ["--label", "y", "--budget", "1s"], "--budget 1 s: one block of"),
         ({"t": TEXTS, "y": TWO}, [], "one of --label and --target"),
         (
             {"t": TEXTS, "y": [str(k / 7) for k in range(80)]},

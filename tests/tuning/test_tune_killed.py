@@ -108,7 +108,7 @@ def test_tuning_killed_many_times_ends_as_if_never_killed(
         folder = tmp_path / f"killed-{folders}"
         process = PROCESSES.Process(target=run_command, args=(out, *arguments(small, folder)))
         process.start()
-        process.join(draw.uniform(0.1, 0.35) * whole_s if kills < KILLS else None)
+        process.join(draw.uniform(0.2, 0.7) * whole_s if kills < KILLS else None)
         process.kill()
         process.join()
         now = told(folder)
