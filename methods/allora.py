@@ -21,7 +21,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.data.batching import Batch
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 

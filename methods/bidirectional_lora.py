@@ -24,8 +24,8 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.adaptation.train_state import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.run_axis import RunAxis

@@ -34,7 +34,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.bilevel import Bilevel, BilevelConfig
 from gapbench.methods._shared.dora import StackedDora

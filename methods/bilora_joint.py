@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.methods._shared.pseudo_svd import PseudoSvd, PseudoSvdConfig, StackedPseudoSvd
 
 

@@ -35,8 +35,8 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.adaptation.train_state import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch

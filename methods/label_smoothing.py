@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gapbench.bench.adaptation.losses import run_means, target_losses
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import SPAN
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch

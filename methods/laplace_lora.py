@@ -34,7 +34,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import Batches, TrainState
+from gapbench.bench.adaptation.train_state import Batches, TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch

@@ -17,7 +17,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.methods._shared.averaging import AveragedLora
 from gapbench.methods._shared.lowrank import LowRankConfig, Space

@@ -5,7 +5,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.losses import constant_logits
-from gapbench.bench.adaptation.method import Method, MethodConfig, TrainState
+from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch

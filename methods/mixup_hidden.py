@@ -20,7 +20,7 @@ from scipy.special import betaincinv
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.losses import run_losses
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch

@@ -23,7 +23,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.lowrank import (
     LayerSettings,

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import Method, MethodConfig, StepReport, TrainState
+from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, MergeError
 from gapbench.bench.core.schema import suggest

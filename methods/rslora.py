@@ -11,7 +11,7 @@ Deviations:
 
 import math
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.models.merge import Adapter, peft_adapter
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 

@@ -17,7 +17,7 @@ import torch
 from optuna.distributions import FloatDistribution
 from pydantic import Field
 
-from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone

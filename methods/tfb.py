@@ -36,7 +36,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.losses import target_losses
-from gapbench.bench.adaptation.method import Batches, TrainState
+from gapbench.bench.adaptation.train_state import Batches, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.data.encoded import IGNORED

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from gapbench.bench.adaptation import registry, start_check
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
 from gapbench.bench.adaptation.optim import ParameterBank
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources

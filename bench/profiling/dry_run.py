@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError
 from gapbench.bench.data.batching import collate, evaluation_batches

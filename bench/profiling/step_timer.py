@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import Phase
+from gapbench.bench.adaptation.train_state import Phase
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.data.batching import collate, training_batches

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
 from gapbench.bench.data.encoded import EncodedSplit, Indices

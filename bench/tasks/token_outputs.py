@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.data.encoded import CausalSplit, Indices
 from gapbench.bench.data.packing import Row, batch, pack

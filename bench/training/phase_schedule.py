@@ -9,7 +9,8 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from gapbench.bench.adaptation.method import AnyMethod, DataPartition, Phase
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import DataPartition, Phase
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.seeding import permutation, seed_of

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Cell, Run, SecondTest
 from gapbench.bench.config.task import Task

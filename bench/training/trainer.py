@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gapbench.bench.adaptation.method import AnyMethod, Phase, StepReport, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch, collate

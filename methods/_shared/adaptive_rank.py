@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
+from gapbench.bench.adaptation.train_state import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
+from gapbench.bench.adaptation.train_state import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig

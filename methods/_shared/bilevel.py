@@ -13,8 +13,8 @@ from typing import TypeVar
 from pydantic import Field
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.adaptation.train_state import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
 from gapbench.methods._shared.hypergradient import (

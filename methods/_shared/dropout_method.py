@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.losses import run_losses, run_means, run_sums, target_counts
-from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.chunked_loss import model_losses
 from gapbench.bench.adaptation.losses import run_means
-from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
+from gapbench.bench.adaptation.train_state import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError

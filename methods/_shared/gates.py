@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis, Stacked
 from gapbench.bench.store.diagnostic import Diagnostic

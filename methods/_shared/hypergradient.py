@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.models.bf16 import full_weights
 
 Losses = Callable[[Tensor, Tensor], Tensor]

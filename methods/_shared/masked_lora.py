@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError

@@ -24,15 +24,9 @@ from typing import TYPE_CHECKING, Any
 from gapbench.bench import __version__
 
 if TYPE_CHECKING:
-    from gapbench.bench.adaptation.method import (
-        DataPartition,
-        Method,
-        MethodConfig,
-        Phase,
-        StepReport,
-        TrainState,
-    )
+    from gapbench.bench.adaptation.method import Method, MethodConfig
     from gapbench.bench.adaptation.registry import register
+    from gapbench.bench.adaptation.train_state import DataPartition, Phase, StepReport, TrainState
     from gapbench.bench.api.advise import advise
     from gapbench.bench.api.advising.answer import Advice
     from gapbench.bench.api.calls import check, plan, run, tune
@@ -102,10 +96,9 @@ __all__ = [
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 _HOMES = {
-    "adaptation.method": (
-        *("DataPartition", "Method", "MethodConfig", "Phase", "StepReport", "TrainState"),
-    ),
+    "adaptation.method": ("Method", "MethodConfig"),
     "adaptation.registry": ("register",),
+    "adaptation.train_state": ("DataPartition", "Phase", "StepReport", "TrainState"),
     "api.advising.answer": ("Advice",),
     "api.advise": ("advise",),
     "api.calls": ("check", "plan", "run", "tune"),

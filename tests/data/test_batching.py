@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import DataPartition, Phase
+from gapbench.bench.adaptation.train_state import DataPartition, Phase
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate, epoch_order, evaluation_batches, training_batches
 from gapbench.bench.tasks.eval_subset import EvalSubset

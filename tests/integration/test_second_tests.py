@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 import gapbench
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import stack_executor
 from gapbench.bench.execution.reproduce import compare

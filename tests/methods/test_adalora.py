@@ -11,7 +11,7 @@ import transformers
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate, training_batches
 from gapbench.bench.models.run_axis import RunAxis, StackedLinear

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import linear
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.data.batching import collate
 from gapbench.methods.adalora_dropout import AdaLoraDropout
 from tests.support.small_stack import (

@@ -13,8 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
 from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.data.batching import Batch
 from gapbench.methods._shared.hypergradient import Estimator, passes
 from gapbench.methods._shared.pseudo_svd import Form, StackedPseudoSvd

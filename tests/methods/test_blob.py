@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
 from gapbench.bench.adaptation.optim import learning_rate_at
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import collate

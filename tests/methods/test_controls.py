@@ -11,7 +11,8 @@ from scipy import stats
 from transformers.integrations.neftune import neftune_post_forward_hook
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData

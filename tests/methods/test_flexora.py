@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.adaptation.optim import ParameterBank
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.run_axis import RunAxis

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
 from gapbench.bench.adaptation.optim import ParameterBank, learning_rate_at
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.config.run import Run, Training
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import collate, training_batches

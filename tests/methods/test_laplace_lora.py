@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.build import set_up, unsupported_reason
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import MergeError

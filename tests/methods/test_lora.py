@@ -7,7 +7,7 @@ import transformers
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.losses import run_losses
-from gapbench.bench.adaptation.method import Phase
+from gapbench.bench.adaptation.train_state import Phase
 from gapbench.bench.data.batching import collate, training_batches
 from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.lowrank import LowRankConfig, StackedLora

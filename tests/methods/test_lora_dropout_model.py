@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.models.run_axis import StackedLinear

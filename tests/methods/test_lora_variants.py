@@ -10,7 +10,7 @@ from peft.optimizers import create_loraplus_optimizer
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources

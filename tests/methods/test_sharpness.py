@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.losses import run_losses
-from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.data.batching import collate, training_batches
 from gapbench.bench.models.quantized import output_rows
 from gapbench.methods.bidirectional_lora import PerturbedLora

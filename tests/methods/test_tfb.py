@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import collate

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, StepReport, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task_files import load
 from gapbench.bench.data.batching import Batch, collate

@@ -17,7 +17,8 @@ import transformers
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.data.batching import collate
 from gapbench.bench.models.backbone import Backbone

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import Phase, TrainState
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.methods._shared.dropout_masks import Pattern
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data

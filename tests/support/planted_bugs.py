@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import gapbench
-from gapbench.bench.adaptation.method import Method, StepReport, TrainState
+from gapbench.bench.adaptation.method import Method
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.training.run_state import Trace

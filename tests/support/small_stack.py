@@ -10,7 +10,8 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Quantization, Run, Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import FileSource

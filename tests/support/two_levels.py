@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, Phase, StepReport, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import Phase, StepReport, TrainState
 from gapbench.bench.data.batching import Batch, collate, training_batches
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.training.trainer import Trainer

@@ -10,7 +10,8 @@ import pytest
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.data.encoded import TaskData

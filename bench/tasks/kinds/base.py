@@ -23,7 +23,8 @@ from gapbench.bench.store.record import Calibration, Scores, SplitScores, Truth
 from gapbench.bench.store.record_io import ITEM
 
 if TYPE_CHECKING:
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.adaptation.method import AnyMethod
+    from gapbench.bench.adaptation.train_state import TrainState
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions

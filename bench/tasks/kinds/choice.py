@@ -36,7 +36,8 @@ from gapbench.bench.tasks.kinds.prompts import encode_pairs
 from gapbench.bench.tasks.kinds.shots import ShotsKind
 
 if TYPE_CHECKING:
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.adaptation.method import AnyMethod
+    from gapbench.bench.adaptation.train_state import TrainState
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions

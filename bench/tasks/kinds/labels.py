@@ -21,7 +21,8 @@ from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, TaskT
 from gapbench.bench.tasks.kinds.input_tokens import require_tokens, tokenised
 
 if TYPE_CHECKING:
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.adaptation.method import AnyMethod
+    from gapbench.bench.adaptation.train_state import TrainState
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.eval_subset import EvalSubset
 

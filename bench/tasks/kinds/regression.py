@@ -21,7 +21,8 @@ from gapbench.bench.tasks.kinds.base import InitKind, Outputs
 from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels, are_values, numbers_of
 
 if TYPE_CHECKING:
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.adaptation.method import AnyMethod
+    from gapbench.bench.adaptation.train_state import TrainState
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions

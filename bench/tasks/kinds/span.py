@@ -36,7 +36,8 @@ from gapbench.bench.tasks.kinds.squad_windows import Answer, encode_windows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.adaptation.method import AnyMethod
+    from gapbench.bench.adaptation.train_state import TrainState
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions

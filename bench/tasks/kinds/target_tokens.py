@@ -26,7 +26,8 @@ from gapbench.bench.tasks.kinds.dialogues import answer_ends
 from gapbench.bench.tasks.kinds.prompts import PromptedT, PromptedTask
 
 if TYPE_CHECKING:
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.adaptation.method import AnyMethod
+    from gapbench.bench.adaptation.train_state import TrainState
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions
 

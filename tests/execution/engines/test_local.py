@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gapbench
-from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.adaptation.train_state import StepReport, TrainState
 from gapbench.bench.core import plugins
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.execution.engines import local
