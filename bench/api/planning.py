@@ -165,7 +165,8 @@ def planned(
         left, each = lefts[key], costs.seconds(cells[key])
         if (why := costs.skipped.get(cells[key].hash)) is not None:
             row["skipped"], each = why, 0
-        row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
+        unknown = left and each is None
+        row["seconds_left"] = None if unknown else float(f"{left * (each or 0):.3g}")
     sized = zip(rows.values(), cells.values(), strict=True)
     notes += add_memory(((row, cell, row["runs"]) for row, cell in sized), costs)
     return Overview(list(rows.values()), notes, left=len(todo))
