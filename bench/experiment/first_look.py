@@ -66,9 +66,33 @@ def lines(
     headers = [row for row, value in enumerate(labels) if value == label]
     if headers:
         shown.append(f"  odd: row {headers[0]} repeats the names of the columns; remove such rows")
+    shown += [f"  odd: {what}" for what in _contradictions(table, texts, labels)]
     for name in texts:
         shown += [f"  odd: column {name!r}: {what}" for what in _oddities(table[name])]
     return "\n".join(shown)
+
+
+def _contradictions(
+    table: Mapping[str, Sequence[Any]], texts: Sequence[str], labels: Sequence[Any]
+) -> Iterator[str]:
+    """Yield a sentence if rows with the same texts have different labels, or different values."""
+    first: dict[tuple[str, ...], int] = {}
+    pairs = []
+    for row, label in enumerate(labels):
+        earlier = first.setdefault(tuple(str(table[name][row]).strip() for name in texts), row)
+        if str(labels[earlier]).strip() != str(label).strip():
+            pairs.append((earlier, row))
+    if pairs:
+        (one, other), count = pairs[0], len(pairs)
+        what = (
+            "row has the texts of an earlier row"
+            if count == 1
+            else "rows have texts of earlier rows"
+        )
+        yield (
+            f"{count} {what} but another label, as row {other} ({_short(labels[other])}) and row "
+            f"{one} ({_short(labels[one])}); no model can learn both"
+        )
 
 
 def _far(values: Sequence[Any]) -> Iterator[str]:
