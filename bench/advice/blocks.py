@@ -31,7 +31,7 @@ def raced_metric(task: Task) -> str:
 
 
 @dataclass
-class Reader:
+class BlockReader:
     """Reads blocks; each record once.
 
     Attributes:

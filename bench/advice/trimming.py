@@ -20,7 +20,7 @@ _REMEDY = "remove it, and the arms are chosen anew; or give another folder with 
 
 
 @dataclass(frozen=True)
-class Bounds:
+class RaceBounds:
     """What a race has to fit into.
 
     Attributes:
@@ -45,7 +45,7 @@ class Bounds:
 
 
 def trim(
-    arms: Sequence[Arm], measure: Callable[[Sequence[Arm]], Mapping[str, float]], bounds: Bounds
+    arms: Sequence[Arm], measure: Callable[[Sequence[Arm]], Mapping[str, float]], bounds: RaceBounds
 ) -> list[Arm]:
     """Return the arms that fit, all with equally long runs.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
     from gapbench.bench.store.judgements import Imported
     from gapbench.bench.tasks.answers import Answers, Test
-    from gapbench.reports.results.load import Results
+    from gapbench.reports.results.load import LoadedResults
     from gapbench.reports.tables.standing import Standing
 
 
@@ -130,7 +130,7 @@ def export_answers(
     return ExportedAnswers(path, len(lines) - pairs, pairs, len(asked))
 
 
-def _tests(results: Results, standing: Standing, shown: set[str]) -> Iterator[Test]:
+def _tests(results: LoadedResults, standing: Standing, shown: set[str]) -> Iterator[Test]:
     """Yield the tests of a board on which the shown rows have answers."""
     from gapbench.bench.store.judgements import answered_splits
     from gapbench.bench.tasks.answers import Test
@@ -152,19 +152,19 @@ def _tests(results: Results, standing: Standing, shown: set[str]) -> Iterator[Te
             yield Test(next(iter(cells.values())).cell, split, every, pairs)
 
 
-def _by_seed(results: Results, row: Any, split: str) -> dict[int, Answers]:
+def _by_seed(results: LoadedResults, row: Any, split: str) -> dict[int, Answers]:
     """Return the answers of the runs of a row that have any."""
     found = {seed: _answers(results, row.config_hash, seed, split) for seed in row.ok_runs}
     return {seed: answers for seed, answers in found.items() if answers}
 
 
-def _answers(results: Results, config_hash: str, seed: int, split: str) -> Answers:
+def _answers(results: LoadedResults, config_hash: str, seed: int, split: str) -> Answers:
     """Return the answers of a run; empty if none are stored."""
     from gapbench.bench.store.judgements import TEXT
     from gapbench.bench.tasks.answers import Answer
-    from gapbench.reports.results.judged import Judged
+    from gapbench.reports.results.judged import JudgedResults
 
-    known = Judged(results).answers(config_hash, seed, split)
+    known = JudgedResults(results).answers(config_hash, seed, split)
     items = results.items(config_hash, seed, split)
     texts = items.table[TEXT].to_pylist() if known and items is not None else []
     return {

@@ -11,7 +11,7 @@ import pandas as pd
 from gapbench.bench.api.calls import Names
 from gapbench.bench.api.choices import SHARED_FORMATS, check_above_zero, names, one_of, run_name
 from gapbench.bench.api.outcome import CallOutcome
-from gapbench.bench.api.views import Claims, Comparison, Verdict
+from gapbench.bench.api.views import Claims, Comparison, Verdicts
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record_io import TEST, predictions_path, read_predictions
 from gapbench.bench.store.store import Store
@@ -22,7 +22,7 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.render import shared_formats
 from gapbench.reports.render.build import build, whole_leaderboard
 from gapbench.reports.results import load as loading
-from gapbench.reports.results.load import Results as Loaded
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
 from gapbench.reports.tables.judgements import COLUMNS as JUDGEMENTS
@@ -70,10 +70,10 @@ class Results:
     def __init__(self, path: str | PathLike[str], outcome: CallOutcome | None = None) -> None:
         self.path = Path(path)
         self.outcome = outcome or CallOutcome()
-        self._parts: dict[tuple[Selection, str], tuple[Loaded, pd.DataFrame]] = {}
+        self._parts: dict[tuple[Selection, str], tuple[LoadedResults, pd.DataFrame]] = {}
 
     @cached_property
-    def _loaded(self) -> Loaded:
+    def _loaded(self) -> LoadedResults:
         return loading.load(Store(self.path))
 
     @property
@@ -215,7 +215,7 @@ class Results:
         methods: Names = None,
         reference: str = REFERENCE,
         matters: float | None = None,
-    ) -> Verdict:
+    ) -> Verdicts:
         """Return the report's conclusions: for all tasks of a suite together, then for each task.
 
         Args:
@@ -230,7 +230,7 @@ class Results:
         """
         check_above_zero({"matters": matters}, "matters", whole=False)
         _, loaded, summary = self._part(tasks, backbones, methods, reference)
-        return Verdict(tuple(verdicts(loaded, summary, matters)))
+        return Verdicts(tuple(verdicts(loaded, summary, matters)))
 
     def claims(
         self, file: str | PathLike[str] | None = None, *, matters: float | None = None
@@ -356,7 +356,7 @@ class Results:
 
     def _part(
         self, tasks: Names, backbones: Names, methods: Names, reference: str
-    ) -> tuple[Selection, Loaded, pd.DataFrame]:
+    ) -> tuple[Selection, LoadedResults, pd.DataFrame]:
         selection = _selection(tasks, backbones, methods)
         if (selection, reference) not in self._parts:
             part = selection.of(self._loaded)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gapbench.bench.execution.verify import Verification
     from gapbench.bench.monitor.status import FolderStatus
     from gapbench.bench.store.submission import Packed
-    from gapbench.bench.tasks.score import Scored
+    from gapbench.bench.tasks.score import FileScores
 
 
 def reproduce(
@@ -245,7 +245,7 @@ def score(
     *,
     metrics: Names = None,
     progress: bool = True,
-) -> Scored:
+) -> FileScores:
     """Score the outputs of any system with a task's metrics.
 
     Args:

@@ -20,6 +20,7 @@ from gapbench.bench.tuning.schema import StudyFile, Unit
 from gapbench.bench.tuning.search import search
 from gapbench.bench.tuning.storage import default_url
 from gapbench.bench.tuning.study_plan import Search, StudyPlan
+from gapbench.bench.tuning.study_row import study_row
 
 
 def tuned(**given: Any) -> Results:
@@ -94,6 +95,6 @@ def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> CallO
     selected.complete(plans, files, seeds, Store(settings.results), settings.results)
     return replace(
         outcome,
-        studies=[selected.table(file) for file in files],
+        studies=[study_row(file) for file in files],
         studies_without_result={f.name: _cause(f) for f in files if f.best_number is None},
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from gapbench.reports.claims.judge import Judged
+from gapbench.reports.claims.judge import JudgedClaim
 from gapbench.reports.document.model import Card
 from gapbench.reports.prose import claims_text, gate_text
 from gapbench.reports.prose.card import about, card
@@ -14,20 +14,20 @@ from gapbench.reports.prose.comparison_text import content, format_comparison
 from gapbench.reports.render import card_text
 from gapbench.reports.verdict.compare import Compared
 from gapbench.reports.verdict.gate import Gated
-from gapbench.reports.verdict.model import Verdict as Found
+from gapbench.reports.verdict.model import Verdict
 
 
 @dataclass(frozen=True, repr=False)
-class Verdict:
+class Verdicts:
     """The answer, as a card for each suite of several tasks and each other task.
 
     Attributes:
         found: the facts: of suites of several tasks, each with its `tasks`, then of other tasks.
     """
 
-    found: tuple[Found, ...]
+    found: tuple[Verdict, ...]
 
-    def __getitem__(self, task: str) -> Found:
+    def __getitem__(self, task: str) -> Verdict:
         """Return the facts on a task, or on all tasks of a suite, by its name.
 
         Raises:
@@ -106,9 +106,9 @@ class Claims:
         found: each claim with what is said of it.
     """
 
-    found: tuple[Judged, ...]
+    found: tuple[JudgedClaim, ...]
 
-    def __getitem__(self, claim: str) -> Judged:
+    def __getitem__(self, claim: str) -> JudgedClaim:
         """Return what is said of a claim, by its id.
 
         Raises:

@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadType:
     """One way for a model to answer.
 
     Attributes:
@@ -18,15 +18,19 @@ class Head:
     families: str
     peft_task: str
 
-    def of(self, config: Any) -> "Head":
+    def of(self, config: Any) -> "HeadType":
         """Return the head as a backbone with this configuration has it."""
         return SEQ_TO_SEQ if self == LANGUAGE_MODEL and config.is_encoder_decoder else self
 
 
-SEQUENCE_CLASSIFICATION = Head(
+SEQUENCE_CLASSIFICATION = HeadType(
     "AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING", "SEQ_CLS"
 )
-LANGUAGE_MODEL = Head("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING", "CAUSAL_LM")
-SEQ_TO_SEQ = Head("AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING", "SEQ_2_SEQ_LM")
+LANGUAGE_MODEL = HeadType("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING", "CAUSAL_LM")
+SEQ_TO_SEQ = HeadType(
+    "AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING", "SEQ_2_SEQ_LM"
+)
 """The language model of an encoder-decoder."""
-SPAN = Head("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING", "QUESTION_ANS")
+SPAN = HeadType(
+    "AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING", "QUESTION_ANS"
+)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, ModelWrapValidatorHandler, StrictInt, field_validator, model_validator
 
-from gapbench.bench.config.head import Head
+from gapbench.bench.config.head import HeadType
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource, Source
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import FrozenModel, Name, suggest
@@ -69,7 +69,7 @@ class Task(FrozenModel):
         prompted: whether models read a prompt and answer in tokens.
     """
 
-    head: ClassVar[Head]
+    head: ClassVar[HeadType]
     loss: ClassVar[Loss] = "cross_entropy"
     measures: ClassVar[tuple[str, ...]]
     templated: ClassVar[bool] = False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gapbench.bench.core.kernel_files import kernel_value
 from gapbench.bench.core.process import give_back
 
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
@@ -54,16 +55,6 @@ def available(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     free = _bytes(_MACHINE, "MemAvailable:")
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if free is None else free
-
-
-def kernel_value(file: Path, name: str) -> str | None:
-    """Return what follows a name in a file of the kernel, None where nothing does."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    found = (line.removeprefix(name).strip() for line in lines if line.startswith(name))
-    return next(found, None)
 
 
 def _bytes(file: Path, name: str) -> int | None:

@@ -34,7 +34,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """One row, and the targets to predict from it.
 
     Attributes:
@@ -91,7 +91,7 @@ def pack(
     together: bool = True,
     most_tokens: int = _BATCH,
     most_targets: int = _BATCH,
-) -> list[Row]:
+) -> list[PackedRow]:
     """Return rows with every sequence of some examples; their targets are numbered in order.
 
     Args:
@@ -154,10 +154,10 @@ class _OpenRow:
         numbers = number + np.arange(len(places))
         self._targets.append((self._places[places - 1], tokens[places], numbers))
 
-    def closed(self) -> Row:
+    def closed(self) -> PackedRow:
         """Return the row."""
         wanted, targets, numbers = map(np.concatenate, zip(*self._targets, strict=True))
-        return Row(self._stretches, wanted, targets, numbers)
+        return PackedRow(self._stretches, wanted, targets, numbers)
 
 
 def _shared(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
@@ -167,7 +167,7 @@ def _shared(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
     return int(differs.argmax()) if differs.any() else most
 
 
-def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> Batch:
+def batch(rows: Sequence[PackedRow], runs: int, pad_id: int, device: torch.device) -> Batch:
     """Return rows as a batch shared by all runs; run-major, without targets."""
     inputs: dict[str, NDArray[Any]] = {
         "input_ids": _padded([row.tokens for row in rows], pad_id),
@@ -184,7 +184,7 @@ def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> 
     )
 
 
-def _mask(rows: Sequence[Row]) -> NDArray[np.bool_]:
+def _mask(rows: Sequence[PackedRow]) -> NDArray[np.bool_]:
     """Return which tokens see which, (rows, 1, tokens, tokens).
 
     Padding sees itself: seeing nothing would give NaN.

@@ -38,7 +38,7 @@ _BESIDE_LORA = {"full": 0.05, "head": 5.0}  # learning rates as multiples of LoR
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenSuite:
     """The written files, and the inferred task.
 
     Attributes:
@@ -72,7 +72,7 @@ def init(
     *,
     backbone: str | None = None,
     force: bool = False,
-) -> Written:
+) -> WrittenSuite:
     """Write a suite and, in the folder ``tasks`` beside it, a task for a file of rows.
 
     Args:
@@ -94,7 +94,7 @@ def init(
     validate(Suite, settings, str(suite))
     _write(task_file, _commented(found.fields, _TASK_COMMENTS))
     _write(suite, _commented(settings, _SUITE_COMMENTS))
-    return Written(suite, task_file, found.task, found.sizes, found.look)
+    return WrittenSuite(suite, task_file, found.task, found.sizes, found.look)
 
 
 def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from gapbench.bench.core.errors import ConfigError, DataError, DivergedError
 from gapbench.bench.metrics.confidence_bins import (
@@ -148,6 +147,8 @@ def fit_temperature(logits: Array, labels: Array) -> float:
 
     Source: Guo et al., 2017, section 4.2.
     """
+    from scipy.optimize import brentq  # imported here: it loads slowly, and readers do without
+
     logits = _check_logits(logits, labels)
     relative = logits - logits[np.arange(len(labels)), labels][:, None]
     if not relative.any():

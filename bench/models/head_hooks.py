@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, HeadType
 from gapbench.bench.models import attention, encoder_decoder, given_masks
 
 _RULED_OUT = -1e9  # logit of a token that is not an answer; finite, so that logits can be averaged
 
 
-def attach(model: Any, head: Head) -> None:
+def attach(model: Any, head: HeadType) -> None:
     """Make ``model`` take the inputs and return the logits of a task with this head."""
     if head == LANGUAGE_MODEL:
         if model.config.is_encoder_decoder:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, SEQ_TO_SEQ, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, SEQ_TO_SEQ, HeadType
 from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
@@ -74,7 +74,7 @@ def unsupported_reason(name: str, task: Task) -> str | None:
 def load(
     name: str,
     fingerprint: Fingerprint,
-    head: Head,
+    head: HeadType,
     outputs: int,
     precision: Precision,
     quantization: Quantization | None = None,
@@ -119,7 +119,7 @@ def load(
 
 
 def _read(
-    name: str, head: Head, outputs: int, precision: Precision, padding: int
+    name: str, head: HeadType, outputs: int, precision: Precision, padding: int
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Return the model, what the library says of its weights, and the arguments it needed."""
     config = read_config(name, num_labels=outputs)

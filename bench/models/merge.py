@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeGuard
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from gapbench.bench.config.head import Head
+from gapbench.bench.config.head import HeadType
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.models.bf16 import exactly
 from gapbench.bench.models.initial_adapter import PEFT_PREFIX
@@ -72,7 +72,7 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
 
 
 def peft_adapter(
-    model: nn.Module, position: int, head: Head, *, rank_stabilised: bool = False
+    model: nn.Module, position: int, head: HeadType, *, rank_stabilised: bool = False
 ) -> Adapter:
     """Return a run's low-rank updates and head as a PEFT adapter of type LORA.
 

@@ -8,7 +8,7 @@ layers of random numbers.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, HeadType
 from gapbench.bench.core.errors import BackboneError
 
 # The library's models whose head is inside the bare model, or that have no bare model inside.
@@ -22,7 +22,7 @@ _POOLER = "pooler"
 _SHOWN = 3  # names in a message
 
 
-def head_modules(model: Any, head: Head, missing: Iterable[str]) -> tuple[str, ...]:
+def head_modules(model: Any, head: HeadType, missing: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the outermost modules of a model's task head, in alphabetical order.
 
     A language model's head is pretrained and belongs to the backbone. A pooler that the checkpoint

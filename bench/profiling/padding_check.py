@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, Head
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, HeadType
 from gapbench.bench.models import attention, head_hooks, length_limits
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache
@@ -26,7 +26,7 @@ _BEYOND = 8  # tokens by which a text exceeds the limit beyond which a model com
 
 
 def unsupported_reason(
-    backbone: Backbone, head: Head, longest: int, device: torch.device
+    backbone: Backbone, head: HeadType, longest: int, device: torch.device
 ) -> str | None:
     """Return why a backbone cannot be scored in batches of texts, None if it can.
 
@@ -66,7 +66,7 @@ def unsupported_reason(
     )
 
 
-def _moved(backbone: Backbone, head: Head, limit: int, device: torch.device) -> float | None:
+def _moved(backbone: Backbone, head: HeadType, limit: int, device: torch.device) -> float | None:
     """Return how far padding moves logits, relative to the largest; None if unknown.
 
     That is infinitely far where logits are finite without padding and not with it.
@@ -82,7 +82,9 @@ def _moved(backbone: Backbone, head: Head, limit: int, device: torch.device) -> 
     return max((each for each in moved if each is not None), default=None)
 
 
-def _moved_text(model: Any, backbone: Backbone, head: Head, text: str, longer: str) -> float | None:
+def _moved_text(
+    model: Any, backbone: Backbone, head: HeadType, text: str, longer: str
+) -> float | None:
     """Return how far the padding after one text moves its logits, beside a longer one."""
     try:
         with torch.inference_mode():
@@ -98,7 +100,7 @@ def _moved_text(model: Any, backbone: Backbone, head: Head, text: str, longer: s
     return moved if math.isfinite(moved) else math.inf
 
 
-def _logits(model: Any, backbone: Backbone, head: Head, texts: list[str]) -> Tensor:
+def _logits(model: Any, backbone: Backbone, head: HeadType, texts: list[str]) -> Tensor:
     """Return the logits of texts, (texts, outputs), or of the two ends, (texts, 2, tokens)."""
     fits = {"truncation": True, "max_length": backbone.reader.window}
     given = [[_QUESTION] * len(texts), texts] if head == SPAN else [texts]

@@ -9,10 +9,8 @@ import traceback
 from collections.abc import Collection
 from pathlib import Path
 
-import torch
-
 from gapbench.bench.core.errors import BenchError, without_credentials
-from gapbench.bench.core.memory import kernel_value
+from gapbench.bench.core.kernel_files import kernel_value
 from gapbench.bench.store.record import Record, Status
 
 ENOUGH = 2
@@ -24,6 +22,8 @@ _SHORT = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED"
 
 def status_of(error: Exception) -> Status:
     """Return the status of runs that an error ended."""
+    import torch  # who reads records alone waits for no torch
+
     short = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SHORT)
     )

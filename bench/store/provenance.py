@@ -11,19 +11,23 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from gapbench.bench.core import plugins
-from gapbench.bench.core.memory import kernel_value
+from gapbench.bench.core.kernel_files import kernel_value
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.store.record import Provenance
+
+if TYPE_CHECKING:  # who reads records alone waits for no torch
+    import torch
 
 _PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft", "bitsandbytes")
 
 
-def describe(device: torch.device, started_at: datetime) -> Provenance:
+def describe(device: "torch.device", started_at: datetime) -> Provenance:
     """Return the provenance of a run that began at ``started_at`` (UTC)."""
+    import torch
+
     commit, dirty = _git_state()
     return Provenance(
         started_at=started_at,
@@ -43,9 +47,11 @@ def now() -> datetime:
 
 
 @cache
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """Return the maker's name of a device."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     name = kernel_value(Path("/proc/cpuinfo"), "model name")
     return name.lstrip(": ") if name else platform.processor() or platform.machine()

@@ -26,7 +26,7 @@ Track = Callable[[list[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Scored:
+class FileScores:
     """Scores of a file of outputs.
 
     Attributes:
@@ -50,7 +50,7 @@ def score(
     references: Path,
     chosen: Sequence[str] = (),
     track: Track = iter,
-) -> Scored:
+) -> FileScores:
     """Score a file of outputs against a file of references.
 
     Args:
@@ -94,7 +94,7 @@ def score(
         if why is not None:
             reasons[metric.name] = why
         made[part] |= {metric.name: None} if why else compute([metric.name], inputs[part])
-    return Scored(task.name, len(rows), made.pop("") | extra, made, reasons)
+    return FileScores(task.name, len(rows), made.pop("") | extra, made, reasons)
 
 
 def _task(name: str, chosen: Sequence[str]) -> Task:

@@ -10,7 +10,7 @@ from gapbench.bench.adaptation.method import AnyMethod
 from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.data.encoded import CausalSplit, Indices
-from gapbench.bench.data.packing import Row, batch, pack
+from gapbench.bench.data.packing import PackedRow, batch, pack
 from gapbench.bench.models.shared_prefix import sharing
 from gapbench.bench.tasks.eval_subset import MAX_LOGITS, EvalSubset, most_tokens
 from gapbench.bench.tasks.kinds.base import Outputs
@@ -40,7 +40,7 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     return made
 
 
-def packed(state: TrainState, split: CausalSplit, examples: Indices) -> tuple[list[Row], int]:
+def packed(state: TrainState, split: CausalSplit, examples: Indices) -> tuple[list[PackedRow], int]:
     """Return the rows in which a stack reads some examples, and the tokens of a batch of rows."""
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     targets = MAX_LOGITS // vocabulary // state.axis.size
@@ -49,7 +49,7 @@ def packed(state: TrainState, split: CausalSplit, examples: Indices) -> tuple[li
     return pack(split, examples, together=state.packs, **room), min(tokens, targets)
 
 
-def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
+def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[PackedRow]) -> None:
     """Store the outputs for the rows' targets from a run's logits, (rows, most, vocabulary)."""
     wanted = torch.arange(logits.shape[1]) < torch.tensor([[len(row.targets)] for row in rows])
     targets = torch.from_numpy(np.concatenate([row.targets for row in rows]).astype(np.int64))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from gapbench.bench.tuning.schema import Dimension, StudyFile, TrialRow, Value
@@ -44,6 +43,9 @@ def importances(study: StudyFile) -> Importances:
     for trial, loss in zip(trials, losses.tolist(), strict=True):
         params = {name: trial.params[name] for name in varied}
         rebuilt.add_trial(create_trial(value=loss, params=params, distributions=space))
+    # Imported here: it loads scikit-learn, which takes a second and a half.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     # Half a trial less, so that rounding cannot add a trial to the best.
     evaluator = PedAnovaImportanceEvaluator(target_quantile=(least - 0.5) / len(trials))
     shares = get_param_importances(rebuilt, evaluator=evaluator, params=varied)

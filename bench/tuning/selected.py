@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.config.tuned_variant import tuned_label
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import analysis
-from gapbench.bench.tuning.schema import StudyFile, compute
+from gapbench.bench.tuning.schema import StudyFile
 from gapbench.bench.tuning.search import folder
 from gapbench.bench.tuning.space import apply
 from gapbench.bench.tuning.study_plan import StudyPlan
@@ -54,31 +53,9 @@ def complete(
         analysis.write(folder(results, plan), file.model_copy(update=scores))
 
 
-def table(file: StudyFile) -> dict[str, Any]:
-    """Return a study as a row for people."""
-    scores = {trial.number: trial.validation_score for trial in file.trials}
-    best = None if file.best_number is None else scores[file.best_number]
-    return {
-        "study": file.name,
-        "dimensions": f"{len(file.space)}: {', '.join(file.space)}",
-        "trials": len(file.trials),
-        "compute": _rounded(compute(file)),
-        "metric": file.metric,
-        "default": _rounded(scores.get(file.default_number)),
-        "best": _rounded(best),
-        "spent": round(file.spent, 1),
-        "left": round(max(0.0, file.budget.amount - file.spent), 1),
-        "unit": file.budget.unit,
-    }
-
-
 def _mean_score(
     plan: StudyPlan, seeds: Sequence[int], store: Store, cell: Cell, split: str
 ) -> float | None:
     """Return the mean score of a split over the seeds, None if one is missing."""
     found = [store.find(Run(cell, seed)) for seed in seeds]
     return mean_of_all([record.score(split, plan.metric) if record else None for record in found])
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 4)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gapbench.reports.claims.match import FIRST, SECOND, Match, boards_of, matches
 from gapbench.reports.claims.model import PublishedClaim
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.pairwise import Pair, averaged_family, family
 from gapbench.reports.stats.planning import Plan
 from gapbench.reports.stats.simultaneous import ALPHA
@@ -35,7 +35,7 @@ Ruling = Literal[
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedClaim:
     """A claim and what a results folder says of it.
 
     Attributes:
@@ -76,11 +76,11 @@ class Judged:
 
 
 def judge(
-    results: Results,
+    results: LoadedResults,
     summary: pd.DataFrame,
     claims: Sequence[PublishedClaim],
     matters: float | None = None,
-) -> tuple[Judged, ...]:
+) -> tuple[JudgedClaim, ...]:
     """Judge claims by a results folder.
 
     Args:
@@ -96,7 +96,7 @@ def judge(
     return tuple(
         replace(ruled(claim, each.found, alpha, least), missing=each.missing)
         if each.found
-        else Judged(claim, "not tested here", missing=each.missing)
+        else JudgedClaim(claim, "not tested here", missing=each.missing)
         for claim, each in zip(claims, found, strict=True)
     )
 
@@ -106,7 +106,7 @@ def ruled(
     found: Sequence[Match],
     alpha: float,
     matters: float,
-) -> Judged:
+) -> JudgedClaim:
     """Judge one claim.
 
     Args:
@@ -120,7 +120,7 @@ def ruled(
     pair = over.pair(FIRST, SECOND)
     upward = found[0].upward if claim.metric in ("score", "train_score") else False
     ruling = _ruling(claim, pair, matters, upward=upward)
-    return Judged(
+    return JudgedClaim(
         claim=claim,
         ruling=ruling,
         pair=pair,

@@ -15,7 +15,7 @@ import pandas as pd
 
 from gapbench.bench.config.tuned_variant import is_tuned, tuned_label
 from gapbench.reports.claims.model import PublishedClaim, Side
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.row_samples import sampled
@@ -70,7 +70,7 @@ def boards_of(summary: pd.DataFrame) -> list[Board]:
     return [board for board in found if board[0].protocol != "paper"]
 
 
-def matches(results: Results, boards: Sequence[Board], claim: PublishedClaim) -> Matches:
+def matches(results: LoadedResults, boards: Sequence[Board], claim: PublishedClaim) -> Matches:
     """Return the rows of a results folder that a claim is about.
 
     Args:
@@ -101,7 +101,7 @@ def matches(results: Results, boards: Sequence[Board], claim: PublishedClaim) ->
     return Matches(_of_one_scale(claim, found, missing), tuple(missing))
 
 
-def _absent(results: Results, boards: Sequence[Board], side: Side) -> str:
+def _absent(results: LoadedResults, boards: Sequence[Board], side: Side) -> str:
     """Return why no row stands for a side."""
     if any(_fits(results, row, side) for board in boards for row in board):
         return f"several variants of {side}, of which none is the default"
@@ -129,7 +129,7 @@ class _Candidate:
 
 
 def _candidates(
-    results: Results, boards: Sequence[Board], claim: PublishedClaim
+    results: LoadedResults, boards: Sequence[Board], claim: PublishedClaim
 ) -> Iterator[_Candidate]:
     for number, board in enumerate(boards):
         first = board[0]
@@ -140,7 +140,7 @@ def _candidates(
                 yield _Candidate(name, usual[0], (first.task, first.backbone, first.start), number)
 
 
-def _fits(results: Results, row: Any, side: Side) -> bool:
+def _fits(results: LoadedResults, row: Any, side: Side) -> bool:
     record = results.cells.get(row.config_hash)
     if record is None or row.method != side.method or is_tuned(row.variant) != side.tuned:
         return False
@@ -192,7 +192,7 @@ def _seeds(pair: tuple[_Candidate, _Candidate]) -> int:
 
 
 def _match(
-    results: Results, claim: PublishedClaim, first: _Candidate, second: _Candidate
+    results: LoadedResults, claim: PublishedClaim, first: _Candidate, second: _Candidate
 ) -> Match | str:
     """Return what a task says of a claim, or why it says nothing."""
     where = place(*first.key)

@@ -101,7 +101,7 @@ class PublishedClaim(FrozenModel):
         return self.first.budget != self.second.budget
 
 
-class Claims(FrozenModel):
+class ClaimsFile(FrozenModel):
     """The content of a file of claims."""
 
     claims: tuple[PublishedClaim, ...] = Field(min_length=1, max_length=200)
@@ -127,7 +127,7 @@ def load(path: Path | None = None) -> tuple[PublishedClaim, ...]:
         content = read_yaml(path)
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: expected a mapping with the field 'claims'")
-        return validate(Claims, content, str(path)).claims
+        return validate(ClaimsFile, content, str(path)).claims
     own = files("gapbench") / "results" / "reference" / "claims.yaml"
     with as_file(own) as found:
-        return validate(Claims, read_yaml(found), "claims.yaml").claims
+        return validate(ClaimsFile, read_yaml(found), "claims.yaml").claims

@@ -6,10 +6,10 @@ from functools import cached_property
 
 import pandas as pd
 
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.judgements import Judgements, judged_answers
 from gapbench.reports.tables.leaderboard import BOARD
-from gapbench.reports.tables.published_comparison import Pair
+from gapbench.reports.tables.published_comparison import PublishedPair
 from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.tuning import Tuned
@@ -30,9 +30,9 @@ class Evidence:
         matters: least difference in score that matters; None for a default by metric.
     """
 
-    results: Results
+    results: LoadedResults
     summary: pd.DataFrame
-    published: Sequence[Pair]
+    published: Sequence[PublishedPair]
     studies: Sequence[Tuned]
     colours: Mapping[str, str]
     matters: float | None = None

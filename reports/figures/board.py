@@ -14,7 +14,7 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import marker, tip
 from gapbench.reports.prose.card_points import settings
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
 from gapbench.reports.verdict.model import Verdict
@@ -35,7 +35,7 @@ class Board:
         verdict: what the data say of the rows.
     """
 
-    results: Results
+    results: LoadedResults
     table: pd.DataFrame
     looks: Mapping[str, MarkerStyle]
     stem: str

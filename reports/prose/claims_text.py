@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import Any, get_args
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.claims.judge import Judged, Ruling
+from gapbench.reports.claims.judge import JudgedClaim, Ruling
 from gapbench.reports.tables.published import DIGITS
 from gapbench.reports.tables.terminal import WIDTH, number
 
@@ -22,7 +22,7 @@ RULINGS: tuple[Ruling, ...] = get_args(Ruling)
 """All that can be said of a claim, the clearest first."""
 
 
-def format_claims(judged: Sequence[Judged]) -> str:
+def format_claims(judged: Sequence[JudgedClaim]) -> str:
     """Return claims as plain text of at most `WIDTH` columns, the tested ones first."""
     lines = []
     for each in sorted(judged, key=lambda each: RULINGS.index(each.ruling)):
@@ -33,14 +33,14 @@ def format_claims(judged: Sequence[Judged]) -> str:
     return "\n".join(map(printable, lines))
 
 
-def ruling(judged: Judged) -> str:
+def ruling(judged: JudgedClaim) -> str:
     """Return what is said of a claim, with d where it is part of it."""
     if judged.ruling == "no difference larger than d":
         return f"no difference larger than {number(judged.larger_than)}"
     return judged.ruling
 
 
-def evidence(judged: Judged) -> list[str]:
+def evidence(judged: JudgedClaim) -> list[str]:
     """Return what a ruling rests on, a sentence each."""
     claim, pair = judged.claim, judged.pair
     said = [f"{compared(judged)} Source: {claim.source}, {claim.place} ({claim.certainty})."]
@@ -62,7 +62,7 @@ def evidence(judged: Judged) -> list[str]:
     return said
 
 
-def compared(judged: Judged) -> str:
+def compared(judged: JudgedClaim) -> str:
     """Return the comparison of a claim as a sentence."""
     claim = judged.claim
     how = f"alike within {claim.margin:g}" if claim.margin is not None else claim.expected
@@ -70,13 +70,13 @@ def compared(judged: Judged) -> str:
     return f"{claim.first} {how} {versus} {claim.second} in {METRICS[claim.metric]}."
 
 
-def published(judged: Judged) -> str:
+def published(judged: JudgedClaim) -> str:
     """Return a clause with the published size; "" if there is none."""
     size = judged.claim.published
     return "" if size is None else f"; published {number(size, DIGITS)}"
 
 
-def summary(judged: Sequence[Judged]) -> str:
+def summary(judged: Sequence[JudgedClaim]) -> str:
     """Return the number of claims with each ruling."""
     counts = Counter(each.ruling for each in judged)
     tested = sum(counts.values()) - counts["not tested here"]
@@ -88,7 +88,7 @@ def summary(judged: Sequence[Judged]) -> str:
     )
 
 
-def how(judged: Sequence[Judged]) -> str:
+def how(judged: Sequence[JudgedClaim]) -> str:
     """Return how the intervals are to be read."""
     tested = sum(each.tested for each in judged)
     if not tested:
@@ -100,7 +100,7 @@ def how(judged: Sequence[Judged]) -> str:
     )
 
 
-def content(judged: Judged) -> dict[str, Any]:
+def content(judged: JudgedClaim) -> dict[str, Any]:
     """Return a claim and its ruling as JSON holds them; what does not exist is None."""
     pair = judged.pair
     needed = judged.seeds_needed

@@ -21,7 +21,7 @@ from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.prose.card import card
 from gapbench.reports.render import card_text, latex_markdown
 from gapbench.reports.render.files import put, put_table
-from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.load import LoadedResults, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
 from gapbench.reports.tables.data_dictionary import described
@@ -29,7 +29,12 @@ from gapbench.reports.tables.glue_average import averages
 from gapbench.reports.tables.judgements import COLUMNS as JUDGEMENTS
 from gapbench.reports.tables.judgements import judged_answers
 from gapbench.reports.tables.leaderboard import leaderboard
-from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
+from gapbench.reports.tables.published_comparison import (
+    PublishedPair,
+    format_pairs,
+    pairs,
+    with_published,
+)
 from gapbench.reports.tables.second_tests import COLUMNS as SECOND_TESTS
 from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.standing import REFERENCE
@@ -183,18 +188,20 @@ def _leaderboard(summary: pd.DataFrame, together: Sequence[SuiteSummary]) -> pd.
 
 
 def _whole(
-    loaded: Results,
+    loaded: LoadedResults,
     summary: pd.DataFrame,
     together: Sequence[SuiteSummary],
     studies: Sequence[Tuned],
-    published: Sequence[Pair],
+    published: Sequence[PublishedPair],
 ) -> pd.DataFrame:
     """Return the leaderboard with settings, what tuning took and what papers print."""
     table = with_settings(_leaderboard(summary, together), loaded)
     return with_published(with_tuning(table, studies), list(published))
 
 
-def whole_leaderboard(loaded: Results, summary: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+def whole_leaderboard(
+    loaded: LoadedResults, summary: pd.DataFrame, selection: Selection
+) -> pd.DataFrame:
     """Return the table of ``leaderboard.csv``.
 
     Args:

@@ -13,7 +13,7 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Document, FigureArtifact, Folded, Part, Section
 from gapbench.reports.figures import theme
 from gapbench.reports.prose.glossary import GLOSSARY
-from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.load import LoadedResults, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.sections import sections
 from gapbench.reports.tables.published_comparison import pairs
@@ -118,7 +118,7 @@ def _title(evidence: Evidence) -> str:
     return f"{' and '.join(suites[:2]) or 'Runs'}: {what} on {on}" if tasks else "gapbench report"
 
 
-def _subtitle(results: Results) -> str:
+def _subtitle(results: LoadedResults) -> str:
     """Say which data there are, how many runs, when they were made, and by which versions."""
     runs = results.runs.drop_duplicates("run_hash")  # rows of several suites may share one
     ended: pd.Series[int] = runs["status"].value_counts()

@@ -24,7 +24,7 @@ from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.files import path_part
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Record
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label
 
@@ -34,7 +34,7 @@ _ORGANISATION = "gapbench"
 _CONFIDENCE = 0.95
 
 
-def write(results: Results, summary: pd.DataFrame, out: Path, form: str) -> list[Path]:
+def write(results: LoadedResults, summary: pd.DataFrame, out: Path, form: str) -> list[Path]:
     """Write the rows of a results folder that have a score; return the files.
 
     Args:
@@ -62,10 +62,10 @@ def write(results: Results, summary: pd.DataFrame, out: Path, form: str) -> list
     return [out / name for name in files]
 
 
-Make = Callable[[Results, "list[tuple[Any, Record]]"], "tuple[str, str] | None"]
+Make = Callable[[LoadedResults, "list[tuple[Any, Record]]"], "tuple[str, str] | None"]
 
 
-def _files(results: Results, summary: pd.DataFrame, make: Make) -> Iterator[tuple[str, str]]:
+def _files(results: LoadedResults, summary: pd.DataFrame, make: Make) -> Iterator[tuple[str, str]]:
     """Yield the name and content of the file of each backbone, start, method and its settings."""
     groups: dict[tuple[str, ...], list[tuple[Any, Record]]] = {}
     for row in rows(summary):
@@ -79,7 +79,7 @@ def _files(results: Results, summary: pd.DataFrame, make: Make) -> Iterator[tupl
             yield made
 
 
-def _every_eval_ever(results: Results, group: list[tuple[Any, Record]]) -> tuple[str, str]:
+def _every_eval_ever(results: LoadedResults, group: list[tuple[Any, Record]]) -> tuple[str, str]:
     first, record = group[0]
     cells = [row.config_hash for row, _ in group]
     times = results.runs.loc[results.runs["config_hash"].isin(cells), "started_at"]
@@ -193,7 +193,7 @@ def _source(record: Record) -> dict[str, Any]:
 
 
 def _eval_results(
-    results: Results,  # noqa: ARG001 - one form for both
+    results: LoadedResults,  # noqa: ARG001 - one form for both
     group: Sequence[tuple[Any, Record]],
 ) -> tuple[str, str] | None:
     entries = []

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gapbench.bench.config.run import Folds
 from gapbench.bench.store.record_io import BARE, TEST
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.intervals import Floats
 from gapbench.reports.stats.resampling import Resampling
@@ -30,7 +30,7 @@ and loss before scaling. Of these three less is better; scores follow their metr
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCell:
     """The runs of a cell that have a score, which is the mean of some metrics.
 
     Attributes:
@@ -61,7 +61,7 @@ class Term:
 
 
 def samples(
-    results: Results, cells: Mapping[Key, Scored], outcome: Quantity = "score"
+    results: LoadedResults, cells: Mapping[Key, ScoredCell], outcome: Quantity = "score"
 ) -> dict[Key, Sample]:
     """Return the runs of cells that share their task and its splits, as samples.
 
@@ -80,7 +80,7 @@ def samples(
     return {key: reader.sample(cell, outcome) for key, cell in cells.items()}
 
 
-def resampling_of(results: Results, config_hash: str) -> Resampling | None:
+def resampling_of(results: LoadedResults, config_hash: str) -> Resampling | None:
     """Return how the runs of a cell share training rows, None if they all have the same."""
     record = results.cells.get(config_hash)
     if record is None or record.cell.resample == "fixed":
@@ -102,10 +102,10 @@ class _Reader:
         ids: of the items of each split, by the first run that was read.
     """
 
-    results: Results
+    results: LoadedResults
     ids: dict[str, pa.ChunkedArray] = field(default_factory=dict)
 
-    def sample(self, cell: Scored, outcome: Quantity) -> Sample:
+    def sample(self, cell: ScoredCell, outcome: Quantity) -> Sample:
         terms = dict(self._terms(cell, outcome))
         scores = {
             seed: math.fsum(term.weight * term.recorded for term in each)
@@ -122,7 +122,7 @@ class _Reader:
 
     def _sample(
         self,
-        cell: Scored,
+        cell: ScoredCell,
         outcome: Quantity,
         scores: Mapping[int, float],
         strata: tuple[Mapping[int, Floats], ...],
@@ -130,7 +130,7 @@ class _Reader:
         possible = self._possible(cell, outcome)
         return Sample(scores, strata, possible, resampling_of(self.results, cell.config_hash))
 
-    def _terms(self, cell: Scored, outcome: Quantity) -> Iterator[tuple[int, list[Term]]]:
+    def _terms(self, cell: ScoredCell, outcome: Quantity) -> Iterator[tuple[int, list[Term]]]:
         """Yield what an outcome is made of for every seed for which it is recorded."""
         if outcome in {"score", "change"}:
             for seed, recorded in cell.scores.items():
@@ -202,7 +202,7 @@ class _Reader:
             split == "validation" and isinstance(resample, Folds)
         )
 
-    def _possible(self, cell: Scored, outcome: Quantity) -> tuple[float, float]:
+    def _possible(self, cell: ScoredCell, outcome: Quantity) -> tuple[float, float]:
         """Return the lowest and the highest possible value of an outcome."""
         if outcome in {"ece", "nll"}:
             return 0.0, 1.0 if outcome == "ece" else math.inf

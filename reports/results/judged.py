@@ -12,7 +12,7 @@ import numpy as np
 from gapbench.bench.store import judgements
 from gapbench.bench.store.judgements import HIGHEST, LOWEST, Judgement
 from gapbench.reports.results.items import resampling_of
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Sample
 
 Metric = Literal["rating", "win_rate"]
@@ -31,10 +31,10 @@ Values = Mapping[int, tuple[frozenset[str], float]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedResults:
     """A results folder with what is stored of judges."""
 
-    results: Results
+    results: LoadedResults
 
     @cached_property
     def stored(self) -> list[Judgement]:

@@ -35,7 +35,7 @@ _KEPT = 1000
 
 
 @dataclass
-class Results:
+class LoadedResults:
     """A results folder in memory.
 
     Attributes:
@@ -71,7 +71,7 @@ class Results:
     untested: dict[str, dict[str, str]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     part: str = ""
-    whole: "Results | None" = None
+    whole: "LoadedResults | None" = None
     commands: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -103,14 +103,14 @@ class Results:
         return None if table is None else ItemTable(table)
 
 
-def load(store: Store) -> Results:
+def load(store: Store) -> LoadedResults:
     """Read every plan and record of a results folder, one record at a time.
 
     Raises:
         StoreError: if it holds neither a plan nor a record.
         RecordError: if a plan cannot be read, since what is missing is then unknown.
     """
-    results = Results(store, pd.DataFrame())
+    results = LoadedResults(store, pd.DataFrame())
     shared: dict[str, dict[str, Any]] = {}
     rows: dict[str, dict[str, Any]] = {}
     for record in store.records():
@@ -145,7 +145,7 @@ def load(store: Store) -> Results:
     return results
 
 
-def _keep_declared(results: Results, record: Record) -> None:
+def _keep_declared(results: LoadedResults, record: Record) -> None:
     """Keep what the method stores of a run and how it is drawn, what it drops, what is missing."""
     if record.untested:
         results.untested[record.run_hash] = record.untested

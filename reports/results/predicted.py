@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.reliability import Reliability, reliability
 
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ class Predicted:
         return float(np.abs(probabilities - self.true_probabilities).sum(axis=1).mean() / 2)
 
 
-def predicted(results: Results, row: Any, temperatures: dict[str, float]) -> Predicted | None:
+def predicted(results: LoadedResults, row: Any, temperatures: dict[str, float]) -> Predicted | None:
     """Return the test predictions of one row of a `summarise` table; None if there are none.
 
     Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.tuning.summary import Summary
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Selection:
     backbone: tuple[str, ...] = ()
     method: tuple[str, ...] = ()
 
-    def of(self, results: Results) -> Results:
+    def of(self, results: LoadedResults) -> LoadedResults:
         """Return the part of a results folder; its unreadable records stay listed.
 
         Raises:

@@ -10,7 +10,7 @@ from gapbench.bench.config.run import Folds, Resample
 from gapbench.reports.document.columns import Field, heading, table_of, title, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Folded, Part, Section, Terms, Text
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 
 ORDER = 90
 
@@ -56,7 +56,7 @@ def section(evidence: Evidence) -> Section:
     return Section("protocol", "Protocol and origin", tuple(parts))
 
 
-def _terms(results: Results, board: pd.DataFrame, settings: Settings) -> dict[str, str]:
+def _terms(results: LoadedResults, board: pd.DataFrame, settings: Settings) -> dict[str, str]:
     """Return what all rows of a board share, with those settings that they share too."""
     known = [name for name in board["config_hash"] if name in results.cells]
     if not known:
@@ -95,7 +95,7 @@ def _versions(runs: pd.DataFrame) -> dict[str, str]:
     return {name: ", ".join(map(str, values)) for name, values in found.items() if values}
 
 
-def _settings(results: Results, config_hash: str) -> Settings:
+def _settings(results: LoadedResults, config_hash: str) -> Settings:
     """Return the method's and the optimiser's settings of a cell; none where it has no record."""
     record = results.cells.get(config_hash)
     if record is None:
@@ -115,7 +115,7 @@ def _shared(each: Sequence[Settings]) -> Settings:
 
 
 def _fields(
-    results: Results, settings: Mapping[str, Settings], shared: Settings
+    results: LoadedResults, settings: Mapping[str, Settings], shared: Settings
 ) -> tuple[Field, ...]:
     def own(row: Any) -> str:
         found = settings[row.config_hash]

@@ -6,7 +6,7 @@ from gapbench.reports.document.columns import Field, plain, table_of, title, val
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Section, Subheading, Text, Value
 from gapbench.reports.figures.board import Board, boards
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.worth import Worth, worth
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.row_samples import sampled
@@ -86,7 +86,7 @@ def _sizes(evidence: Evidence, reference: Any) -> dict[int, Any]:
     return {size: row for size, row in found.items() if size is not None}
 
 
-def _identity(results: Results, row: Any) -> Any:
+def _identity(results: LoadedResults, row: Any) -> Any:
     """Return all that decides a row's scores except the size of its training set."""
     record, terms = results.cells.get(row.config_hash), results.terms.get(row.setting)
     if record is None or terms is None:

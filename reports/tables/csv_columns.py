@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.results.rows import CURVE, SPLITS
 
 _CELL = ["task", "backbone", "method", "variant", "seed"]
 
 
-def with_settings(table: pd.DataFrame, results: Results) -> pd.DataFrame:
+def with_settings(table: pd.DataFrame, results: LoadedResults) -> pd.DataFrame:
     """Return a table whose rows say how their method was set.
 
     Args:
@@ -27,7 +27,7 @@ def with_settings(table: pd.DataFrame, results: Results) -> pd.DataFrame:
     return table.join(known[names].infer_objects(), on="config_hash")
 
 
-def with_predictions(runs: pd.DataFrame, results: Results) -> pd.DataFrame:
+def with_predictions(runs: pd.DataFrame, results: LoadedResults) -> pd.DataFrame:
     """Return runs with the path of their stored predictions, "" where there are none."""
     paths = [path.removesuffix(".json") + ".parquet" if path else "" for path in runs["path"]]
     root = results.store.root
@@ -38,7 +38,7 @@ def with_predictions(runs: pd.DataFrame, results: Results) -> pd.DataFrame:
     return runs
 
 
-def _settings(results: Results, config_hash: str) -> dict[str, Any]:
+def _settings(results: LoadedResults, config_hash: str) -> dict[str, Any]:
     record = results.cells[config_hash]
     training = record.cell.training.model_dump(mode="json", exclude_none=True)
     found = {f"config.{name}": value for name, value in record.cell.config.items()}
@@ -52,7 +52,7 @@ def _counts(values: "pd.Series[Any]") -> bool:
     return len(known) > 0 and all(isinstance(v, int) and not isinstance(v, bool) for v in known)
 
 
-def curves(results: Results) -> pd.DataFrame:
+def curves(results: LoadedResults) -> pd.DataFrame:
     """Return scores and losses along training, one row for each run, step and scored split."""
     runs = results.runs.drop_duplicates("run_hash").set_index("run_hash")
     whole = {run: points for run, points in results.curves.items() if run in runs.index}

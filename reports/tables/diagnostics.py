@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.terminal import label, place, short
 
 
@@ -29,7 +29,7 @@ class Finding:
     text: str
 
 
-def findings(results: Results, row: Any) -> list[Finding]:
+def findings(results: LoadedResults, row: Any) -> list[Finding]:
     """Return the diagnostics of a leaderboard row's runs, a line each; not what is only drawn."""
     known = results.diagnostics
     stored = [known[run] for run in row.ok_runs.values() if run in known]

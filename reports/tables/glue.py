@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from gapbench.reports.results.items import Scored, samples
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.items import ScoredCell, samples
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.row_samples import estimates_of, with_lost
 from gapbench.reports.tables.standing import Standing, compared, over_untrained
 
@@ -29,7 +29,7 @@ GLUE: Mapping[str, tuple[str, ...]] = {
 """What counts of each task."""
 
 
-def counted(results: Results, found: Standing) -> Standing:
+def counted(results: LoadedResults, found: Standing) -> Standing:
     """Return a board with what its rows are in the GLUE average, where the score alone is not.
 
     Done with each board, since the predictions of its runs are in memory then.
@@ -82,7 +82,7 @@ def recorded(runs: pd.DataFrame, task: str, main: str) -> dict[str, dict[str, fl
     }
 
 
-def scored(row: Any, known: Mapping[str, Mapping[str, float]]) -> Scored:
+def scored(row: Any, known: Mapping[str, Mapping[str, float]]) -> ScoredCell:
     """Return the runs of a row that have all that counts.
 
     Args:
@@ -90,4 +90,4 @@ def scored(row: Any, known: Mapping[str, Mapping[str, float]]) -> Scored:
         known: as `recorded` returns it, of the row's task.
     """
     runs = row.ok_runs.items()
-    return Scored(row.config_hash, {seed: known[run] for seed, run in runs if run in known})
+    return ScoredCell(row.config_hash, {seed: known[run] for seed, run in runs if run in known})

@@ -16,8 +16,8 @@ import pandas as pd
 
 from gapbench.bench.store.judgements import Judgement, answered_splits
 from gapbench.reports.results.frames import typed
-from gapbench.reports.results.judged import EVEN, RANGE, Answers, Judged, Metric, Values
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.judged import EVEN, RANGE, Answers, JudgedResults, Metric, Values
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.agreement import first_shown, krippendorff_alpha, nominal_alpha
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import Family
@@ -58,7 +58,7 @@ class Judgements:
     judges: pd.DataFrame
 
 
-def judged_answers(results: Results, summary: pd.DataFrame) -> Judgements:
+def judged_answers(results: LoadedResults, summary: pd.DataFrame) -> Judgements:
     """Return what judges say of stored answers; empty tables if nothing was judged.
 
     Args:
@@ -68,7 +68,7 @@ def judged_answers(results: Results, summary: pd.DataFrame) -> Judgements:
     Raises:
         RecordError: if a file of judgements is damaged.
     """
-    judged = Judged(results.whole or results)
+    judged = JudgedResults(results.whole or results)
     scores: list[dict[str, Any]] = []
     judges: list[dict[str, Any]] = []
     boards = summary.groupby(BOARD, sort=False) if judged.stored else ()
@@ -85,7 +85,7 @@ def judged_answers(results: Results, summary: pd.DataFrame) -> Judgements:
     )
 
 
-def _tests(judged: Judged, standing: Standing) -> Iterator["_Test"]:
+def _tests(judged: JudgedResults, standing: Standing) -> Iterator["_Test"]:
     """Yield the tests of a board on which answers may have been written."""
     cells = judged.results.cells
     hashes = [row.config_hash for row in standing.rows.values() if row.config_hash in cells]
@@ -102,14 +102,14 @@ class _Test:
         about: the judgements of these answers.
     """
 
-    judged: Judged
+    judged: JudgedResults
     standing: Standing
     split: str
     answers: Mapping[str, Mapping[int, Answers]]
     about: Sequence[Judgement]
 
     @classmethod
-    def of(cls, judged: Judged, standing: Standing, split: str) -> "_Test":
+    def of(cls, judged: JudgedResults, standing: Standing, split: str) -> "_Test":
         answers = {
             name: {seed: judged.answers(row.config_hash, seed, split) for seed in row.ok_runs}
             for name, row in standing.rows.items()

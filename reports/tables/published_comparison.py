@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.published import DIGITS, PublishedScore, fitting
 from gapbench.reports.tables.terminal import WIDTH, fitted, label, number, place
@@ -20,7 +20,7 @@ COLUMNS = ("published", "published_source", "published_certainty")
 
 
 @dataclass(frozen=True)
-class Pair:
+class PublishedPair:
     """A leaderboard row's score and a published figure of the same method, task and backbone.
 
     Attributes:
@@ -44,7 +44,7 @@ class Pair:
     figure: PublishedScore
 
 
-def pairs(results: Results, summary: pd.DataFrame) -> list[Pair]:
+def pairs(results: LoadedResults, summary: pd.DataFrame) -> list[PublishedPair]:
     """Return what is published beside the rows of a `summarise` table.
 
     Rows stand in their order; of each the main metric comes first, then the surest figure.
@@ -53,7 +53,7 @@ def pairs(results: Results, summary: pd.DataFrame) -> list[Pair]:
     return [pair for row in rows(summary) for pair in _pairs(results, runs, row)]
 
 
-def with_published(leaderboard: pd.DataFrame, found: list[Pair]) -> pd.DataFrame:
+def with_published(leaderboard: pd.DataFrame, found: list[PublishedPair]) -> pd.DataFrame:
     """Return a leaderboard with `COLUMNS`, or as it is where nothing is published.
 
     A row gets the surest figure of its main metric, in that metric's unit.
@@ -74,7 +74,7 @@ def with_published(leaderboard: pd.DataFrame, found: list[Pair]) -> pd.DataFrame
     )
 
 
-def format_pairs(found: list[Pair]) -> str:
+def format_pairs(found: list[PublishedPair]) -> str:
     """Return pairs as plain text of at most 80 columns; "" if there are none."""
     if not found:
         return ""
@@ -100,7 +100,7 @@ def _line(name: str, metric: str, measured: str, published: str, where: str) -> 
     return fitted(f"  {name:<18} {metric:<12.12} {measured:>8} {published:<12} {where}", WIDTH)
 
 
-def _pairs(results: Results, runs: pd.DataFrame, row: Any) -> list[Pair]:
+def _pairs(results: LoadedResults, runs: pd.DataFrame, row: Any) -> list[PublishedPair]:
     """Return the pairs of one row of a `summarise` table, given all runs by their hashes."""
     record = results.cells.get(row.config_hash)
     if record is None or not row.ok_runs:
@@ -117,7 +117,7 @@ def _pairs(results: Results, runs: pd.DataFrame, row: Any) -> list[Pair]:
         for figure in figures if len(scores) else ():
             if figure.metric != metric:
                 continue
-            pair = Pair(
+            pair = PublishedPair(
                 config_hash=row.config_hash,
                 place=place(row.task, row.backbone, row.start),
                 name=label(row.method, row.variant),

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gapbench.reports.results.items import Quantity, Scored, samples
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.items import Quantity, ScoredCell, samples
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Estimate, Sample, estimate
-from gapbench.reports.tables.row_status import Status, floor_of
+from gapbench.reports.tables.row_status import RowStatus, floor_of
 
 
 def sampled(
-    results: Results, rows: Mapping[str, Any], outcome: Quantity, *, up: bool
+    results: LoadedResults, rows: Mapping[str, Any], outcome: Quantity, *, up: bool
 ) -> dict[str, Sample]:
     """Return the samples of rows in an outcome; in others than the score, of those that have any.
 
@@ -37,14 +37,16 @@ def with_lost(
     return {name: _filled(each, rows[name], floor, up=up) for name, each in found.items()}
 
 
-def scored(row: Any) -> Scored:
+def scored(row: Any) -> ScoredCell:
     """Return the runs of a row that have a main score."""
-    return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
+    return ScoredCell(
+        row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()}
+    )
 
 
-def _ended(row: Any) -> Scored:
+def _ended(row: Any) -> ScoredCell:
     """Return the runs of a row that ended well, whatever was recorded of them."""
-    return Scored(row.config_hash, {seed: {} for seed in row.ok_runs})
+    return ScoredCell(row.config_hash, {seed: {} for seed in row.ok_runs})
 
 
 def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:
@@ -82,13 +84,15 @@ def comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> dic
     }
 
 
-def estimates_of(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[str, Estimate]:
+def estimates_of(
+    found: Mapping[str, Sample], status: Mapping[str, RowStatus]
+) -> dict[str, Estimate]:
     """Return the means of those that have one; without an interval where seeds collapsed."""
     made = {name: estimate(each) for name, each in found.items() if each.scores}
     return {name: each.bare if status[name] == "collapsed" else each for name, each in made.items()}
 
 
-def mean_columns(sample: Sample | None, name: str, status: Status) -> dict[str, float | None]:
+def mean_columns(sample: Sample | None, name: str, status: RowStatus) -> dict[str, float | None]:
     """Return the mean of a row with its 95 % interval, for this row alone, as columns.
 
     Where seeds collapsed, the mean is of two kinds of runs and has no interval.

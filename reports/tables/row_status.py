@@ -23,7 +23,7 @@ import pandas as pd
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import Key
 
-Status = Literal[
+RowStatus = Literal[
     "ranked",
     "reference",
     "untrained",
@@ -83,7 +83,7 @@ def floor_of(rows: Mapping[str, Any]) -> str:
 
 def statuses_of(
     rows: Mapping[str, Any], known: Mapping[str, Sample], floor: str, *, up: bool
-) -> tuple[dict[str, Status], dict[str, str]]:
+) -> tuple[dict[str, RowStatus], dict[str, str]]:
     """Return what each row is, and why.
 
     Args:
@@ -100,7 +100,7 @@ def statuses_of(
     counts = sorted(seeds.values()) or [0]
     fullest, usual = counts[-1], counts[(len(counts) - 1) // 2]
     collapsed = collapsed_seeds(trained, known.get(floor), up=up)
-    status: dict[str, Status] = {}
+    status: dict[str, RowStatus] = {}
     why: dict[str, str] = {}
     for name, row in rows.items():
         own, wanted = known[name], fullest if row.pending else usual
@@ -113,7 +113,7 @@ def statuses_of(
 
 def _status_of(
     row: Any, own: Sample, wanted: int, collapsed: int, floor: str
-) -> tuple[Status, str]:
+) -> tuple[RowStatus, str]:
     n = len(own.scores)
     if not trains(row):
         return "untrained", ""

@@ -15,8 +15,8 @@ from gapbench.bench.config.run import SecondTest
 from gapbench.bench.metrics.base import Metric
 from gapbench.bench.store.record_io import BARE
 from gapbench.reports.results.frames import typed
-from gapbench.reports.results.items import Quantity, Scored, samples
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.items import Quantity, ScoredCell, samples
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.outcomes import level_of
@@ -37,7 +37,7 @@ _TEXT = {
 }
 
 
-def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
+def second_tests(results: LoadedResults, summary: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each cell and second test that was scored, in the leaderboard's order.
 
     Args:
@@ -57,7 +57,7 @@ def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
     return typed(frame, _TEXT, {"n_seeds", "n_items"})
 
 
-def tested(results: Results, board: pd.DataFrame) -> list["Tested"]:
+def tested(results: LoadedResults, board: pd.DataFrame) -> list["Tested"]:
     """Return the second tests of a board on which any row has a score.
 
     Args:
@@ -85,7 +85,7 @@ class Tested:
 
     def __init__(
         self,
-        results: Results,
+        results: LoadedResults,
         runs: pd.DataFrame,
         standing: Standing,
         test: SecondTest,
@@ -138,7 +138,7 @@ class Tested:
         known = {name: each for name, each in found.items() if each.scores}
         return samples(self._results, known, outcome)
 
-    def _scored(self, row: Any, columns: list[str]) -> Scored:
+    def _scored(self, row: Any, columns: list[str]) -> ScoredCell:
         """Return the recorded values of a row's runs, of those that have all of them."""
         known: dict[str, dict[Any, Any]] = {
             name: self._runs[name].dropna().to_dict() for name in columns if name in self._runs
@@ -148,7 +148,7 @@ class Tested:
             for seed, run in row.ok_runs.items()
             if all(run in known.get(name, ()) for name in columns)
         }
-        return Scored(row.config_hash, found)
+        return ScoredCell(row.config_hash, found)
 
     def _mean(self, row: Any, column: str) -> float | None:
         values = self._scored(row, [column]).scores.values()

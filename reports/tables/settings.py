@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import BOARD
 
 _PLACE = ["task", "backbone", "start"]
 
 
-def with_differences(table: pd.DataFrame, results: Results) -> pd.DataFrame:
+def with_differences(table: pd.DataFrame, results: LoadedResults) -> pd.DataFrame:
     """Add the column `differs`: what the setting of a row has that others of its task have not.
 
     It holds fields and values, such as "budget.epochs 6", and says so too where runs that are
@@ -48,7 +48,7 @@ def told_apart(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _versions(results: Results, board: pd.DataFrame) -> list[str]:
+def _versions(results: LoadedResults, board: pd.DataFrame) -> list[str]:
     """Return the versions of the code that made the runs of a board, if there are several."""
     runs = results.runs
     own = runs[runs["config_hash"].isin(board["config_hash"]) & (runs["code_hash"] != "")]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Estimate, Sample
 from gapbench.reports.stats.intervals import Interval
 from gapbench.reports.stats.pairwise import Family, family
@@ -24,7 +24,7 @@ from gapbench.reports.tables.outcomes import (
     range_of,
 )
 from gapbench.reports.tables.row_samples import comparable, estimates_of, sampled
-from gapbench.reports.tables.row_status import RANKED, Status, floor_of, statuses_of
+from gapbench.reports.tables.row_status import RANKED, RowStatus, floor_of, statuses_of
 from gapbench.reports.tables.terminal import label
 
 REFERENCE = ""
@@ -57,7 +57,7 @@ class Standing:
     upward: bool
     possible: tuple[float, float]
     rows: Mapping[str, Any]
-    status: Mapping[str, Status]
+    status: Mapping[str, RowStatus]
     why: Mapping[str, str]
     estimates: Mapping[Outcome, Mapping[str, Estimate]]
     scores: Mapping[str, Mapping[int, float]]
@@ -155,7 +155,7 @@ def reference_of(rows: Mapping[str, Any], wanted: str) -> str:
     return own[0] if len(own) == 1 else ""
 
 
-def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -> Standing:
+def standing(results: LoadedResults, board: pd.DataFrame, wanted: str, alpha: float) -> Standing:
     """Compare the rows of one board.
 
     Args:
@@ -204,7 +204,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     )
 
 
-def _levels(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[str, Interval]:
+def _levels(found: Mapping[str, Sample], status: Mapping[str, RowStatus]) -> dict[str, Interval]:
     """Return the means of rows with their 95 % intervals, each for that row alone."""
     made = estimates_of(found, status)
     return {

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Estimate, averaged
 from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
@@ -160,7 +160,7 @@ class SuiteSummary:
         return depths(self.beaten_by)
 
 
-def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummary]:
+def suite_summaries(results: LoadedResults, summary: pd.DataFrame) -> list[SuiteSummary]:
     """Return what may be looked at together: suites of two tasks or more.
 
     Of a part of a folder that lacks some of a suite's tasks there is no mean over tasks, since each
@@ -198,7 +198,7 @@ def _together(table: pd.DataFrame) -> list[list[pd.DataFrame]]:
     return [part for group in groups.values() for part in _parts(group)]
 
 
-def _lacks_tasks(results: Results, suite: str, shown: set[str]) -> bool:
+def _lacks_tasks(results: LoadedResults, suite: str, shown: set[str]) -> bool:
     if results.whole is None:
         return False
     runs = results.whole.runs
@@ -214,7 +214,7 @@ def _parts(boards: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     return [[b for b in boards if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _is_glue(results: Results, boards: list[pd.DataFrame]) -> bool:
+def _is_glue(results: LoadedResults, boards: list[pd.DataFrame]) -> bool:
     """Return whether all nine tasks are there, each with all of its test examples.
 
     A mean over parts of the tests would stand beside published averages as if it were one.
@@ -226,7 +226,7 @@ def _is_glue(results: Results, boards: list[pd.DataFrame]) -> bool:
     return all(task.test_size is None for task in tasks if task.name in GLUE)
 
 
-def _suite_summary(results: Results, boards: list[pd.DataFrame]) -> SuiteSummary | None:
+def _suite_summary(results: LoadedResults, boards: list[pd.DataFrame]) -> SuiteSummary | None:
     names = [str(board["task"].iloc[0]) for board in boards]
     glue = _is_glue(results, boards)
     left_out = {

@@ -8,7 +8,7 @@ import pandas as pd
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import suggest
 from gapbench.reports.results.frames import typed
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.intervals import mean_alone
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import counted
@@ -99,7 +99,7 @@ _WHOLE = (
 )
 
 
-def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
+def summarise(results: LoadedResults, reference: str = REFERENCE) -> pd.DataFrame:
     """Average runs into one row per cell, in report order.
 
     A score is the mean over the seeds that ended well and whose main test metric is defined, and of
@@ -177,7 +177,9 @@ def _levels(blocks: list[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, float]]:
         yield block, ALPHA * (1 - TOGETHER if together else 1) / suites.count(suite)
 
 
-def _compared(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -> pd.DataFrame:
+def _compared(
+    results: LoadedResults, block: pd.DataFrame, wanted: str, alpha: float
+) -> pd.DataFrame:
     """Fill in what the rows of one block have from standing beside each other, and sort them."""
     found = counted(results, standing(results, block, wanted, alpha))
     beaten = found.beaten_by()

@@ -14,7 +14,7 @@ import pandas as pd
 from gapbench.bench.config.tuned_variant import tuned_label
 from gapbench.bench.store.record import Record
 from gapbench.bench.tuning.summary import Summary, score_of
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Estimate, two_level
 from gapbench.reports.stats.intervals import Interval, mean_alone
 from gapbench.reports.tables.leaderboard import rows
@@ -57,7 +57,7 @@ class Tuned:
     kept: bool
 
 
-def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -> list[Tuned]:
+def tuned(results: LoadedResults, table: pd.DataFrame, summaries: Sequence[Summary]) -> list[Tuned]:
     """Return the studies of a results folder with what its records say of their winners.
 
     Args:
@@ -97,7 +97,7 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
     )
 
 
-def _tuned(results: Results, summary: Summary, every: Sequence[Any]) -> Tuned:
+def _tuned(results: LoadedResults, summary: Summary, every: Sequence[Any]) -> Tuned:
     study = summary.study
     winner, default = _rows_of(results, summary, every)
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
@@ -116,7 +116,7 @@ def _tuned(results: Results, summary: Summary, every: Sequence[Any]) -> Tuned:
     )
 
 
-def _rows_of(results: Results, summary: Summary, every: Sequence[Any]) -> tuple[Any, Any]:
+def _rows_of(results: LoadedResults, summary: Summary, every: Sequence[Any]) -> tuple[Any, Any]:
     """Return the rows of a study's winner and of its default; None where one has not run.
 
     Both are of the setting that was searched, such as a budget. A study that does not tell which
@@ -150,7 +150,7 @@ def _rows_of(results: Results, summary: Summary, every: Sequence[Any]) -> tuple[
 
 
 def _optimism(
-    results: Results, best: float | None, winner: Any, default: Any, *, upward: bool
+    results: LoadedResults, best: float | None, winner: Any, default: Any, *, upward: bool
 ) -> Interval:
     """Return how far choosing by validation flattered, on seeds of winner and default."""
     if best is None or winner is None or default is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import averaged
 from gapbench.reports.stats.pairwise import averaged_family
 from gapbench.reports.tables.leaderboard import BOARD, rows
@@ -24,7 +24,7 @@ from gapbench.reports.verdict.recommend import NO_MEAN
 
 
 def verdicts(
-    results: Results,
+    results: LoadedResults,
     summary: pd.DataFrame,
     matters: float | None = None,
     together: Sequence[SuiteSummary] | None = None,
@@ -55,7 +55,7 @@ def _belongs(task: Verdict, suite: SuiteSummary) -> bool:
     ) and (suite.backbone in ("", task.backbone))
 
 
-def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdict:
+def _task(results: LoadedResults, board: pd.DataFrame, matters: float | None) -> Verdict:
     """Return the verdict on the rows of one board, and on the reference of those of a part."""
     shown = {row.name: row for row in rows(board)}
     first = next(iter(shown.values()))
@@ -222,13 +222,13 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
     )
 
 
-def _commands(results: Results, row: Any) -> tuple[str, ...]:
+def _commands(results: LoadedResults, row: Any) -> tuple[str, ...]:
     """Return the commands that complete a row."""
     found = (results.commands.get(run_hash, "") for run_hash in row.pending.values())
     return tuple(dict.fromkeys(filter(None, found)))
 
 
-def _settings(results: Results, config_hash: str) -> dict[str, Any]:
+def _settings(results: LoadedResults, config_hash: str) -> dict[str, Any]:
     record = results.cells.get(config_hash)
     if record is None:
         return {}

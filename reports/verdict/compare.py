@@ -12,7 +12,7 @@ import pandas as pd
 
 from gapbench.bench.core.errors import ConfigError, StoreError
 from gapbench.bench.metrics.base import Metric
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.stats.estimates import estimate
 from gapbench.reports.tables.leaderboard import BOARD, PAPER
@@ -83,7 +83,7 @@ class Compared:
 
 
 def compare(
-    results: Results,
+    results: LoadedResults,
     first: str,
     second: str,
     selection: Selection,
@@ -132,7 +132,7 @@ def compare(
 
 
 def _also_tested(
-    results: Results, summary: pd.DataFrame, verdict: Verdict, pair: tuple[str, str]
+    results: LoadedResults, summary: pd.DataFrame, verdict: Verdict, pair: tuple[str, str]
 ) -> Iterator[AlsoTested]:
     """Yield how two rows differ on each second test of a task; none over several tasks."""
     if verdict.task:
@@ -172,7 +172,7 @@ def _wanted(verdict: Verdict, selection: Selection) -> bool:
     return asked and (not selection.backbone or verdict.backbone in selection.backbone)
 
 
-def _resolved(results: Results, shown: Sequence[Verdict], given: str) -> str:
+def _resolved(results: LoadedResults, shown: Sequence[Verdict], given: str) -> str:
     """Return the whole name of a row, whose only variant goes without saying.
 
     Raises:
@@ -201,7 +201,9 @@ def _resolved(results: Results, shown: Sequence[Verdict], given: str) -> str:
     raise ConfigError(f"there is no {name!r} here; rows of {method.strip()!r} are {listed}")
 
 
-def _nothing_shared(results: Results, shown: Sequence[Verdict], first: str, second: str) -> str:
+def _nothing_shared(
+    results: LoadedResults, shown: Sequence[Verdict], first: str, second: str
+) -> str:
     """Say why two rows meet nowhere, and by what settings they differ on a task that both have."""
     places: dict[str, list[Verdict]] = {first: [], second: []}
     for each in shown:

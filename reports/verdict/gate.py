@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import StoreError
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.results.rows import CURVE
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import family
@@ -115,7 +115,7 @@ class Gated:
         return not self.moved and not self.lost
 
 
-def gate(before: Results, after: Results, alpha: float = ALPHA) -> Gated:
+def gate(before: LoadedResults, after: LoadedResults, alpha: float = ALPHA) -> Gated:
     """Compare the runs of two results folders.
 
     Args:
@@ -163,13 +163,13 @@ def gate(before: Results, after: Results, alpha: float = ALPHA) -> Gated:
     )
 
 
-def _ended(results: Results) -> pd.DataFrame:
+def _ended(results: LoadedResults) -> pd.DataFrame:
     """Return what is compared of the runs of a folder, by their hashes."""
     runs = results.runs.drop_duplicates("run_hash").set_index("run_hash")
     return runs[[*_ROW, "seed", "status", "validation_examples", *_RECORDED]]
 
 
-def _curves(before: Results, after: Results, run_hash: str) -> NDArray[np.float64]:
+def _curves(before: LoadedResults, after: LoadedResults, run_hash: str) -> NDArray[np.float64]:
     """Return what a run's curve differs by, after minus before, where both have a value.
 
     Points of train and test are few, and one of them is the chosen one, so that another choice has

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gapbench.reports.tables.outcomes import Claim, Outcome
-from gapbench.reports.tables.row_status import RANKED, Status
+from gapbench.reports.tables.row_status import RANKED, RowStatus
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Entry:
     variant: str
     config_hash: str
     settings: Mapping[str, Any]
-    status: Status
+    status: RowStatus
     why: str = ""
     commands: tuple[str, ...] = ()
     levels: Mapping[Outcome, Level] = field(default_factory=dict)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         track,
         verify,
     )
-    from gapbench.bench.api.views import Claims, Comparison, Gate, Verdict
+    from gapbench.bench.api.views import Claims, Comparison, Gate, Verdicts
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
     from gapbench.bench.data.batching import Batch
@@ -69,7 +69,7 @@ __all__ = [
     "Suite",
     "Task",
     "TrainState",
-    "Verdict",
+    "Verdicts",
     "__version__",
     "advise",
     "as_evaluate",
@@ -106,7 +106,7 @@ _HOMES = {
     "api.outcome": ("CallOutcome",),
     "api.results": ("Results", "load"),
     "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "track", "verify"),
-    "api.views": ("Claims", "Comparison", "Gate", "Verdict"),
+    "api.views": ("Claims", "Comparison", "Gate", "Verdicts"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),
     "data.batching": ("Batch",),

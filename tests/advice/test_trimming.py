@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench.advice.arms import Arm, design
-from gapbench.bench.advice.trimming import Bounds, StoredDesign, trim
+from gapbench.bench.advice.trimming import RaceBounds, StoredDesign, trim
 from gapbench.bench.api.choices import ADVISED_METHODS as METHODS
 from gapbench.bench.config.run import Budget, Folds
 from gapbench.bench.core.errors import RecordError
@@ -34,12 +34,12 @@ def measure(found: Sequence[Arm]) -> Mapping[str, float]:
 
 
 @pytest.fixture
-def bounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bounds]:
+def bounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RaceBounds]:
     """Return bounds that end so many seconds from now, of a clock that stands still."""
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
 
-    def bounds(seconds: float, **other: float) -> Bounds:
-        return Bounds(1000.0 + seconds, **{"blocks": 5, "seeds": 5, "fewest_epochs": 3} | other)
+    def bounds(seconds: float, **other: float) -> RaceBounds:
+        return RaceBounds(1000.0 + seconds, **{"blocks": 5, "seeds": 5, "fewest_epochs": 3} | other)
 
     return bounds
 
@@ -53,7 +53,7 @@ def needed(found: Sequence[Arm], blocks: int = 5, seeds: int = 5) -> float:
     return blocks * sum(seconds.values()) + seeds * sum(first.values())
 
 
-def test_nothing_is_cut_where_all_fits(bounds: Callable[..., Bounds]) -> None:
+def test_nothing_is_cut_where_all_fits(bounds: Callable[..., RaceBounds]) -> None:
     """With as much time as is needed, or without an end."""
     all_arms = wanted()
     for seconds in (needed(all_arms), math.inf):
@@ -62,7 +62,7 @@ def test_nothing_is_cut_where_all_fits(bounds: Callable[..., Bounds]) -> None:
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.4])
 def test_runs_are_shortened_before_arms_are_left_out(
-    share: float, bounds: Callable[..., Bounds]
+    share: float, bounds: Callable[..., RaceBounds]
 ) -> None:
     """All arms stay, with as many epochs as fit; one more would not."""
     all_arms = wanted()
@@ -86,7 +86,7 @@ def test_shorter_runs_are_scored_as_often_in_an_epoch() -> None:
 
 
 def test_methods_come_before_settings_and_cheap_before_dear(
-    bounds: Callable[..., Bounds],
+    bounds: Callable[..., RaceBounds],
 ) -> None:
     """What no longer fits is passed over, and what fits after it is kept, in the design's order."""
     all_arms = wanted()
@@ -101,7 +101,7 @@ def test_methods_come_before_settings_and_cheap_before_dear(
     assert {arm.cell.method for arm in with_all} == {"lora", "hiddenkey", "lora_dropout"}
 
 
-def test_what_is_asked_for_is_never_left_out(bounds: Callable[..., Bounds]) -> None:
+def test_what_is_asked_for_is_never_left_out(bounds: Callable[..., RaceBounds]) -> None:
     """The first arms stay, and runs that must stay as long do; a race has two arms at least."""
     all_arms = wanted()
     assert trim(all_arms, measure, bounds(1, least=4))[:4] == [

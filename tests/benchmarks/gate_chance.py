@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 import gapbench
-from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.load import LoadedResults, load
 from gapbench.reports.results.rows import CURVE
 from gapbench.reports.verdict.gate import gate
 from tests.support.planted_bugs import other_arithmetic, run
@@ -27,7 +27,7 @@ _COLUMNS = ("validation_score", "test_score", "test_loss")
 _ROUNDING = (0.0, 1e-6, 1e-3, 3e-2)
 
 
-def rate(like: Results, gates: int, seeds: int, rows: int) -> float:
+def rate(like: LoadedResults, gates: int, seeds: int, rows: int) -> float:
     """Return the share of gates that are stopped by chance.
 
     Args:

@@ -20,7 +20,7 @@ from gapbench.bench.config import task_files
 from gapbench.bench.core.process import prepare
 from gapbench.bench.data import packing
 from gapbench.bench.data.encoded import AbsentSplit, CausalSplit, Indices, TaskData
-from gapbench.bench.data.packing import Row
+from gapbench.bench.data.packing import PackedRow
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.tasks import kinds, token_outputs
 from gapbench.bench.tasks.dataset import read_rows
@@ -30,9 +30,9 @@ from tests.support.causal_files import make_runs
 from tests.support.small_stack import CPU, load_backbone
 
 
-def apart(split: CausalSplit, examples: Indices, **room: Any) -> list[Row]:
+def apart(split: CausalSplit, examples: Indices, **room: Any) -> list[PackedRow]:
     """Pack every example by itself."""
-    rows: list[Row] = []
+    rows: list[PackedRow] = []
     number = 0
     for example in examples:
         own = packing.pack(split, np.array([example]), **room)

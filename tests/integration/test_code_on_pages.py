@@ -24,7 +24,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.experiment.suite import expand
 from gapbench.bench.experiment.suite import load as load_suite
-from gapbench.reports.claims.model import Claims
+from gapbench.reports.claims.model import ClaimsFile
 from tests.support import tiny_families
 from tests.support.small_suite import REPOSITORY, SmallSuite, hasten_workers, make
 
@@ -74,8 +74,8 @@ def check_yaml(text: str) -> None:
     Names of tasks, methods and their settings are looked up too.
     """
     content = yaml.safe_load(text)
-    if {*content} <= {*Claims.model_fields}:
-        validate(Claims, content, "claims")
+    if {*content} <= {*ClaimsFile.model_fields}:
+        validate(ClaimsFile, content, "claims")
     elif {*content} <= {*Suite.model_fields}:
         suite, _ = load_suite(content if "name" in content else LESS | content)
         assert expand(suite, WithoutData())

@@ -9,7 +9,7 @@ import pytest
 from gapbench.bench.config.run import Block
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
-from gapbench.reports.results.items import Scored, samples
+from gapbench.reports.results.items import ScoredCell, samples
 from gapbench.reports.results.load import load
 from gapbench.reports.stats.resampling import Resampling
 from gapbench.reports.tables.data_dictionary import described
@@ -68,7 +68,7 @@ def test_blocks_are_run_resumed_reproduced_and_reported(small: SmallSuite, capsy
     results = load(store)
     lora = next(each for each in records if each.cell.method == "lora")
     scores = {each.seed: {"accuracy": each.score("test") or 0.0} for each in records}
-    found = samples(results, {"lora": Scored(lora.cell_hash, scores)})["lora"]
+    found = samples(results, {"lora": ScoredCell(lora.cell_hash, scores)})["lora"]
     assert found.resampling == Resampling(pytest.approx(0.75, abs=0.03), 4)  # type: ignore[arg-type]
     runs = results.runs
     blocks = [*zip(runs["repeat"], runs["fold"], strict=True)]

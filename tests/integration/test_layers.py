@@ -107,9 +107,21 @@ def test_imports_only_go_down(package: str) -> None:
 
 @pytest.mark.parametrize("top", ROOMS)
 def test_every_folder_has_its_place_in_the_order(top: str) -> None:
-    """A new room without a place in the order would escape the test above."""
-    folders = {path.parent.name for path in (REPOSITORY / top).glob("*/__init__.py")}
-    assert folders <= set(ROOMS[top])
+    """A new room, or a module beside the rooms, would escape the test above."""
+    files = [path.relative_to(REPOSITORY / top) for path in modules(top).values()]
+    assert {path.parts[0] for path in files} - {"__init__.py"} <= set(ROOMS[top])
+
+
+def test_public_class_has_a_name_of_its_own() -> None:
+    """One meaning a name: two classes of one name would be mistaken for each other."""
+    places: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for module, path in modules(package).items():
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(module)
+    assert len(places) > 300
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_every_folder_of_tests_has_a_folder_that_it_tests() -> None:
@@ -184,7 +196,7 @@ FOUND_BY_NAME = {
 
 def test_only_folders_of_like_files_are_loaded_by_name() -> None:
     """No import hides from the tests above in a string, but those of discovery."""
-    by_name = {"import_module", "import_extra"}
+    by_name = {"__import__", "import_module", "import_extra"}
     found = {
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, SPAN, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, SPAN, HeadType
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.per_run_modules import stack_head
 from gapbench.bench.models.run_axis import RunAxis, StackedHead
@@ -47,7 +47,7 @@ CASES = [
 
 @pytest.mark.parametrize(("family", "head", "parts"), CASES)
 def test_trained_head_is_replaced_by_one_for_each_run(
-    family: str, head: Head, parts: tuple[str, ...], tmp_path: Path
+    family: str, head: HeadType, parts: tuple[str, ...], tmp_path: Path
 ) -> None:
     """A checkpoint of the same size keeps no layer of its head, and all of the rest."""
     backbone = load(save(tmp_path / family, family, head.auto_class), head)
@@ -111,7 +111,7 @@ def added(name: str, *shape: int) -> Callable[[dict[str, Tensor]], dict[str, Ten
     return lambda weights: weights | {name: torch.ones(shape)}
 
 
-REFUSED: dict[str, tuple[str, dict[str, Any], Callable[..., Any], Head, str]] = {
+REFUSED: dict[str, tuple[str, dict[str, Any], Callable[..., Any], HeadType, str]] = {
     "a projection": (
         "bert", {}, without("layer.1.attention.self.query.weight"), SEQUENCE_CLASSIFICATION,
         "lacks bert.encoder.layer.1.attention.self.query.weight; only the head",
@@ -190,7 +190,7 @@ def test_checkpoint_that_does_not_fit_is_refused_by_name(case: str, tmp_path: Pa
     ],
 )
 def test_checkpoint_with_a_head_of_another_kind_loads(
-    family: str, saved: str, head: Head, tmp_path: Path
+    family: str, saved: str, head: HeadType, tmp_path: Path
 ) -> None:
     """Its head is left out, whatever the library calls the model inside."""
     assert load(save(tmp_path / family, family, saved), head).head

@@ -9,7 +9,7 @@ import transformers
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, HeadType
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError, ConfigError
 from gapbench.bench.models import attention
@@ -122,7 +122,7 @@ def test_peft_adapts_all_experts_or_is_refused(family: str, adapted: bool, tmp_p
 @pytest.mark.parametrize(
     ("family", "head"), [("jamba", SEQUENCE_CLASSIFICATION), ("mamba", LANGUAGE_MODEL)]
 )
-def test_every_linear_layer_is_called(family: str, head: Head, tmp_path: Path) -> None:
+def test_every_linear_layer_is_called(family: str, head: HeadType, tmp_path: Path) -> None:
     """An update of a layer whose numbers are taken out of it would have no effect."""
     backbone = tiny_families.load(family, tmp_path, head)
     model: Any = backbone.model()

@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, Head
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, HeadType
 from gapbench.bench.profiling import padding_check
 from tests.support import tiny_families
 from tests.support.small_suite import call, make
@@ -24,7 +24,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("family", "head"), EXACT)
-def test_padding_leaves_logits_alone(family: str, head: Head, tmp_path: Path) -> None:
+def test_padding_leaves_logits_alone(family: str, head: HeadType, tmp_path: Path) -> None:
     """XLNet reads its answer from the last place of a row, which is the text's own last token."""
     backbone = load(save(tmp_path / family, family), head)
     assert padding_check.unsupported_reason(backbone, head, 0, CPU) is None

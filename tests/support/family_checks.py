@@ -20,7 +20,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config import task_files
 from gapbench.bench.config.decoding import Decoding
-from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, HeadType
 from gapbench.bench.core.errors import BenchError, StartError
 from gapbench.bench.data.encoded import CausalSplit, EncodedSplit, TaskData, Texts
 from gapbench.bench.data.packing import batch, pack
@@ -104,7 +104,7 @@ def checked(family: str, kind: str, folder: Path) -> Cell:
         return Cell(None, re.sub(r" \(\w+\.[^)]*\)", "", told))  # names of parts
 
 
-def _head_off(backbone: Backbone, head: Head) -> float:
+def _head_off(backbone: Backbone, head: HeadType) -> float:
     """Return how far a padded batch is from single sequences, as a share of the largest logit."""
     axis = RunAxis([0], _CPU, torch.float32)
     model: Any = backbone.model()

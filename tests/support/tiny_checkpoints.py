@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, Head
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, HeadType
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.models import loading
@@ -113,7 +113,7 @@ def tokenizer(family: str) -> Any:
     )
 
 
-def load(folder: Path, head: Head = SEQUENCE_CLASSIFICATION, outputs: int = 2) -> Backbone:
+def load(folder: Path, head: HeadType = SEQUENCE_CLASSIFICATION, outputs: int = 2) -> Backbone:
     """Load a folder anew as a backbone with a head."""
     fingerprint = Fingerprint(name=folder.name, digest=content_hash(str(folder))[:16])
     loading.load.cache_clear()

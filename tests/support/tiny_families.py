@@ -8,7 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, HeadType
 from gapbench.bench.config.run import Fingerprint, Precision
 from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
@@ -208,7 +208,7 @@ def decoder(family: str, **settings: Any) -> Any:
     return _drawn(transformers.AutoModelForCausalLM, config(family, **settings))
 
 
-def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
+def save(family: str, folder: Path, head: HeadType, **settings: Any) -> Path:
     """Save a tiny checkpoint and a tokenizer of whole words, as a backbone for tasks with a head.
 
     Heads are not saved, except that of a language model.
@@ -228,7 +228,7 @@ def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
 def load(
     family: str,
     folder: Path,
-    head: Head,
+    head: HeadType,
     outputs: int = 2,
     precision: Precision = "fp32",
     **settings: Any,

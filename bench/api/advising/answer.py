@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.bench.advice.race import Rules, State
-from gapbench.bench.api.advising.rows import Row
+from gapbench.bench.api.advising.rows import ArmRow
 from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results
 from gapbench.bench.core.errors import StoreError
@@ -44,7 +44,7 @@ class Advice:
     state: State
     rules: Rules
     reference: str
-    rows: Sequence[Row]
+    rows: Sequence[ArmRow]
     runs: int
     grid: int
     seconds: float
@@ -58,7 +58,7 @@ class Advice:
         """The advised arm, "" if there is none yet."""
         return self.state.winner or ""
 
-    def __getitem__(self, arm: str) -> Row:
+    def __getitem__(self, arm: str) -> ArmRow:
         """Return the row of an arm.
 
         Raises:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from gapbench.bench.advice import arms as arms_of
 from gapbench.bench.advice.arms import Arm
-from gapbench.bench.advice.blocks import Reader, raced_metric
+from gapbench.bench.advice.blocks import BlockReader, raced_metric
 from gapbench.bench.advice.race import FIRST, Rules, State, race
-from gapbench.bench.advice.trimming import Bounds, StoredDesign, trim
+from gapbench.bench.advice.trimming import RaceBounds, StoredDesign, trim
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.api.advising.rows import rows
@@ -44,9 +44,9 @@ class Course:
     """
 
     work: Work
-    reader: Reader
+    reader: BlockReader
     rules: Rules
-    bounds: Bounds
+    bounds: RaceBounds
     design: StoredDesign
     began: float
     expected: ExpectedTime

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gapbench.bench.advice.blocks import Reader, raced_metric, seconds
+from gapbench.bench.advice.blocks import BlockReader, raced_metric, seconds
 from gapbench.bench.advice.race import Departure, Rules, State, relative_cost
 from gapbench.bench.config.run import Cell
 from gapbench.bench.metrics.base import get as get_metric
@@ -14,7 +14,7 @@ from gapbench.bench.store.record import Record, Status
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmRow:
     """An arm in the race: means over the blocks that it took part in, on their validation rows.
 
     Attributes:
@@ -45,7 +45,7 @@ class Row:
         score: float | None,
         cost: float | None,
         gone: Departure | None,
-    ) -> "Row":
+    ) -> "ArmRow":
         """Return the row of an arm with these records."""
         ok = [record for record in records if record.status == Status.OK]
         return cls(
@@ -64,12 +64,12 @@ class Row:
         )
 
 
-def rows(reader: Reader, state: State, rules: Rules) -> list[Row]:
+def rows(reader: BlockReader, state: State, rules: Rules) -> list[ArmRow]:
     """Return a row for every arm, in the order of the design."""
     blocks, gone = reader.blocks(), {departure.arm: departure for departure in state.out}
     metric = raced_metric(reader.arms[0].cell.task)
     return [
-        Row.of(
+        ArmRow.of(
             arm.name,
             arm.cell,
             reader.records(arm.name, state.blocks),

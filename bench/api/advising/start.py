@@ -11,9 +11,9 @@ import pandas as pd
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.advice.arms import Arm, design
-from gapbench.bench.advice.blocks import Reader, raced_metric
+from gapbench.bench.advice.blocks import BlockReader, raced_metric
 from gapbench.bench.advice.race import Rules, State
-from gapbench.bench.advice.trimming import Bounds, StoredDesign
+from gapbench.bench.advice.trimming import RaceBounds, StoredDesign
 from gapbench.bench.api.advise import advise
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.course import Course
@@ -129,10 +129,10 @@ def _course(
     arms = design(named, given["arms"] or ARMS)
     store = store_at(work.settings.results / RACE)
     folds = Folds(folds=given["folds"])
-    reader = Reader(store, arms, folds)
+    reader = BlockReader(store, arms, folds)
     ends = math.inf if given["budget"] is None else began + given["budget"]
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
-    bounds = Bounds(ends, given["folds"], SEEDS, kept, fewest_epochs)
+    bounds = RaceBounds(ends, given["folds"], SEEDS, kept, fewest_epochs)
     expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
 
     def begun(arms: Sequence[Arm]) -> bool:

@@ -140,9 +140,9 @@ def _suites(status: "FolderStatus") -> list[dict[str, Any]]:
 
 
 def _studies(status: "FolderStatus") -> list[dict[str, Any]]:
-    from gapbench.bench.tuning import selected
+    from gapbench.bench.tuning.study_row import study_row
 
-    return [selected.table(summary.study) for summary in status.studies]
+    return [study_row(summary.study) for summary in status.studies]
 
 
 def _workers(status: "FolderStatus") -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.synthetic.generators.choice import ChoiceTask
+from gapbench.bench.synthetic.generators.choice import ChoiceGenerator
 from gapbench.bench.synthetic.generators.corruption import corrupt
 from gapbench.bench.synthetic.generators.data2text import Data2TextTask
 from gapbench.bench.synthetic.generators.labelled import (
@@ -59,7 +59,7 @@ __all__ = [
 TASKS: Mapping[str, SyntheticTask] = {
     **LABELLED,
     "syn_data2text": Data2TextTask(),
-    "syn_choice": ChoiceTask(),
+    "syn_choice": ChoiceGenerator(),
 }
 """Every generated task by name."""
 

@@ -24,7 +24,7 @@ _Question = tuple[str, tuple[list[str], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
-class ChoiceTask:
+class ChoiceGenerator:
     """Choose the retelling of an action; column `prompt`, lists `choices`, label its index.
 
     All choices retell the prompt's action in other words and less detail. One changes nothing, the

@@ -45,7 +45,7 @@ _LABEL_DECIMALS = 3
 
 
 @dataclass(frozen=True)
-class LabelledTask:
+class LabelledGenerator:
     """A task whose label is drawn from a distribution that depends on the input.
 
     Attributes:
@@ -144,14 +144,14 @@ def _propose_sentiment(draws: Draws) -> tuple[tuple[str, ...], float]:
     return (write(sentence),), 1.0 / (1.0 + math.exp(-SENTIMENT_SLOPE * valence(sentence)))
 
 
-LABELLED: Mapping[str, LabelledTask] = {
-    "syn_acceptability": LabelledTask(
+LABELLED: Mapping[str, LabelledGenerator] = {
+    "syn_acceptability": LabelledGenerator(
         ("sentence",), ("unacceptable", "acceptable"), _propose_acceptability
     ),
-    "syn_entailment": LabelledTask(
+    "syn_entailment": LabelledGenerator(
         ("premise", "hypothesis"), ("entailment", "not_entailment"), _propose_entailment
     ),
-    "syn_similarity": LabelledTask(("sentence1", "sentence2"), (), _propose_similarity),
-    "syn_sentiment": LabelledTask(("sentence",), ("negative", "positive"), _propose_sentiment),
+    "syn_similarity": LabelledGenerator(("sentence1", "sentence2"), (), _propose_similarity),
+    "syn_sentiment": LabelledGenerator(("sentence",), ("negative", "positive"), _propose_sentiment),
 }
 """The four tasks by name."""

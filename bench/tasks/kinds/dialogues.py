@@ -39,7 +39,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenDialogue:
     """A dialogue as text.
 
     Attributes:
@@ -110,7 +110,7 @@ class Writer:
         self._marks = sorted(marks - {tokenizer.unk_token}, key=len, reverse=True)
         self._end = re.compile(rf"\s*(?:{'|'.join(map(re.escape, self._marks)) or '(?!)'})")
 
-    def write(self, where: str, messages: Sequence[Message]) -> Written:
+    def write(self, where: str, messages: Sequence[Message]) -> WrittenDialogue:
         """Return a dialogue as text.
 
         Raises:
@@ -126,7 +126,7 @@ class Writer:
                 )
         return self._by_template(where, messages) if self.begins else self._alpaca(messages)
 
-    def _alpaca(self, messages: Sequence[Message]) -> Written:
+    def _alpaca(self, messages: Sequence[Message]) -> WrittenDialogue:
         given = _WITH_INPUT if messages[0].input else ""
         system = messages[0].content if messages[0].role == "system" else _PREAMBLE.format(given)
         text, answers = system, []
@@ -138,9 +138,9 @@ class Writer:
             if message.role == ASSISTANT:
                 text += self._tokenizer.eos_token
                 answers.append((start, len(text)))
-        return Written(text[: answers[-1][1]], answers)
+        return WrittenDialogue(text[: answers[-1][1]], answers)
 
-    def _by_template(self, where: str, messages: Sequence[Message]) -> Written:
+    def _by_template(self, where: str, messages: Sequence[Message]) -> WrittenDialogue:
         whole, answers, ended = self._rendered(where, messages), [], None
         for number, message in enumerate(messages):
             if message.role != ASSISTANT:
@@ -158,7 +158,7 @@ class Writer:
             answers.append((start, ended.end() if ended else start + len(content)))
         start, stop = answers.pop()
         whole = whole[:stop] + ("" if ended else self._tokenizer.eos_token or "")
-        return Written(whole, [*answers, (start, len(whole))])
+        return WrittenDialogue(whole, [*answers, (start, len(whole))])
 
     def _rendered(self, where: str, messages: Sequence[Message]) -> str:
         given = [

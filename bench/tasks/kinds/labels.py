@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, Head
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, HeadType
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.encoded import Arrays
 from gapbench.bench.data.rows import Rows
@@ -34,7 +34,7 @@ MOST_NUMBERED_CLASSES = 20
 class LabelledTask(Task):
     """A text or a pair of texts with one label."""
 
-    head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
+    head: ClassVar[HeadType] = SEQUENCE_CLASSIFICATION
 
     @model_validator(mode="after")
     def _check_text(self) -> Self:

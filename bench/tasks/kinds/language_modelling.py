@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from gapbench.bench.config.head import LANGUAGE_MODEL, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, HeadType
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.encoded import Arrays, Texts
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class LanguageModellingTask(Task):
     """Texts of which every token is predicted from those before it."""
 
-    head: ClassVar[Head] = LANGUAGE_MODEL
+    head: ClassVar[HeadType] = LANGUAGE_MODEL
     measures: ClassVar[tuple[str, ...]] = ("tokens",)
 
     kind: Literal["language_modelling"]

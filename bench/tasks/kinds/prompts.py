@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from gapbench.bench.config.decoding import Decoding
-from gapbench.bench.config.head import LANGUAGE_MODEL, Head
+from gapbench.bench.config.head import LANGUAGE_MODEL, HeadType
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError, DataError
 from gapbench.bench.data.encoded import Arrays
@@ -32,7 +32,7 @@ PromptedT = TypeVar("PromptedT", bound="PromptedTask")
 class PromptedTask(Task):
     """A task that a language model reads as a prompt and answers in tokens."""
 
-    head: ClassVar[Head] = LANGUAGE_MODEL
+    head: ClassVar[HeadType] = LANGUAGE_MODEL
     prompted: ClassVar[bool] = True
 
     prompt: str | None = Field(

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from gapbench.bench.config.head import SPAN, Head
+from gapbench.bench.config.head import SPAN, HeadType
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
@@ -58,7 +58,7 @@ class AnswerSearch(FrozenModel):
 class SpanTask(Task):
     """A question about a context that holds the answer."""
 
-    head: ClassVar[Head] = SPAN
+    head: ClassVar[HeadType] = SPAN
     measures: ClassVar[tuple[str, ...]] = ("spans",)
 
     kind: Literal["span"]

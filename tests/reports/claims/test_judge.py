@@ -10,9 +10,9 @@ import pytest
 from gapbench.bench.config.run import Budget, Cell, Run
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
-from gapbench.reports.claims.judge import Judged, judge
+from gapbench.reports.claims.judge import JudgedClaim, judge
 from gapbench.reports.claims.model import PublishedClaim, load
-from gapbench.reports.results.load import Results
+from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.results.load import load as load_results
 from gapbench.reports.tables.published import CERTAINTIES
 from gapbench.reports.tables.summary import summarise
@@ -40,7 +40,9 @@ def claim(**change: Any) -> PublishedClaim:
     return PublishedClaim.model_validate(content | change)
 
 
-def judged(folder: Path, *claims: PublishedClaim, matters: float | None = None) -> list[Judged]:
+def judged(
+    folder: Path, *claims: PublishedClaim, matters: float | None = None
+) -> list[JudgedClaim]:
     """Return what a folder says of claims."""
     results = load_results(Store(folder))
     return list(judge(results, summarise(results), claims, matters))
@@ -54,7 +56,7 @@ def study(root: Path, levels: dict[str, float], **change: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, pd.DataFrame]:
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedResults, pd.DataFrame]:
     """A folder of three tasks whose truth is known."""
     levels = {"lora": 2.0, "dora": 2.8, "bitfit": 2.0, "head": 1.2, "bilora": 2.4}
     results = load_results(Store(study(tmp_path_factory.mktemp("known"), levels)))
@@ -74,7 +76,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, pd.DataFra
     ],
 )
 def test_known_truth_gives_each_ruling(
-    known: tuple[Results, pd.DataFrame], change: dict[str, Any], ruling: str
+    known: tuple[LoadedResults, pd.DataFrame], change: dict[str, Any], ruling: str
 ) -> None:
     """By the interval of the mean over tasks."""
     (found,) = judge(*known, [claim(**change)])
@@ -95,7 +97,7 @@ def test_small_interval_around_zero_rules_out_what_matters(tmp_path: Path) -> No
     assert found.larger_than == max(-(found.pair.low or 0), found.pair.high or 0) <= 0.02
 
 
-def test_differences_are_those_of_the_verdict(known: tuple[Results, pd.DataFrame]) -> None:
+def test_differences_are_those_of_the_verdict(known: tuple[LoadedResults, pd.DataFrame]) -> None:
     """The mean over tasks is the same number; only the level differs, as claims are a family."""
     results, summary = known
     (verdict,) = verdicts(results, summary)
@@ -111,7 +113,7 @@ def test_differences_are_those_of_the_verdict(known: tuple[Results, pd.DataFrame
 
 
 def test_only_claims_that_can_be_tested_share_the_level(
-    known: tuple[Results, pd.DataFrame],
+    known: tuple[LoadedResults, pd.DataFrame],
 ) -> None:
     """Those without rows cost the others nothing, and say what is missing."""
     others = [

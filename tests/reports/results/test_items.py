@@ -13,8 +13,8 @@ from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.store.store import Store
-from gapbench.reports.results.items import Quantity, Scored, samples
-from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.items import Quantity, ScoredCell, samples
+from gapbench.reports.results.load import LoadedResults, load
 from tests.support.results_folder import make_cell, make_record, make_task
 
 N = 60
@@ -35,7 +35,7 @@ def metrics_of(table: pa.Table) -> dict[str, float | None]:
     return score(["accuracy", "f1"], logits, table["label"].to_numpy())
 
 
-def stored(root: Path, cell: Cell, tables: dict[int, pa.Table | None]) -> Results:
+def stored(root: Path, cell: Cell, tables: dict[int, pa.Table | None]) -> LoadedResults:
     """Return a folder with runs of a cell, whose records agree with their predictions."""
     store = Store(root)
     store.open_for_writing()
@@ -52,11 +52,11 @@ def stored(root: Path, cell: Cell, tables: dict[int, pa.Table | None]) -> Result
     return load(store)
 
 
-def scored(results: Results, cell: Cell, *metrics: str) -> Scored:
+def scored(results: LoadedResults, cell: Cell, *metrics: str) -> ScoredCell:
     """Return the recorded scores of a cell."""
     runs = results.runs.set_index("seed")
     columns = {"accuracy": "test_score", "f1": "test/f1"}
-    return Scored(
+    return ScoredCell(
         cell.hash,
         {int(s): {m: float(runs.loc[s, columns[m]]) for m in metrics} for s in runs.index},
     )
@@ -105,7 +105,7 @@ def test_predictions_that_do_not_give_the_recorded_score_are_not_used(tmp_path: 
     results = stored(tmp_path, cell, {0: predicted(0), 1: predicted(1)})
     recorded = scored(results, cell, "accuracy")
     wrong = {seed: {"accuracy": each["accuracy"] + 0.01} for seed, each in recorded.scores.items()}
-    assert samples(results, {"a": Scored(cell.hash, wrong)})["a"].strata == ()
+    assert samples(results, {"a": ScoredCell(cell.hash, wrong)})["a"].strata == ()
 
 
 def test_damaged_predictions_are_none(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_no_part_of_a_score_counts_as_certain(tmp_path: Path) -> None:
         seed: {**each, "mismatched/accuracy": 0.9}
         for seed, each in scored(results, cell, "accuracy").scores.items()
     }
-    found = samples(results, {"a": Scored(cell.hash, recorded)})["a"]
+    found = samples(results, {"a": ScoredCell(cell.hash, recorded)})["a"]
     assert found.strata == ()
     assert found.scores[0] == pytest.approx((recorded[0]["accuracy"] + 0.9) / 2)
 
@@ -175,7 +175,7 @@ def test_stored_items_of_a_metric_are_used_as_they_are() -> None:
     assert ItemTable(table).checked("bleu", 0.41) is None
 
 
-def with_splits(root: Path, resample: Resample = "fixed", *, kept: bool = True) -> Results:
+def with_splits(root: Path, resample: Resample = "fixed", *, kept: bool = True) -> LoadedResults:
     """Return a folder with the predictions of all splits of two runs, 20 of them of train."""
     cell = make_cell(task=make_task()).model_copy(update={"resample": resample})
     store = Store(root)
@@ -198,11 +198,13 @@ def with_splits(root: Path, resample: Resample = "fixed", *, kept: bool = True) 
     return load(store)
 
 
-def main_scores(results: Results) -> Scored:
+def main_scores(results: LoadedResults) -> ScoredCell:
     """Return the recorded main scores of the only cell."""
     (config_hash,) = results.cells
     runs = results.runs.set_index("seed")
-    return Scored(config_hash, {int(s): {"accuracy": runs.loc[s, "test_score"]} for s in (0, 1)})
+    return ScoredCell(
+        config_hash, {int(s): {"accuracy": runs.loc[s, "test_score"]} for s in (0, 1)}
+    )
 
 
 @pytest.mark.parametrize("outcome", ["train_score", "validation_score", "gap"])

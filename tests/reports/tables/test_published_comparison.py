@@ -17,7 +17,7 @@ from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.published import CERTAINTIES, fitting, scores
 from gapbench.reports.tables.published_comparison import (
     COLUMNS,
-    Pair,
+    PublishedPair,
     format_pairs,
     pairs,
     with_published,
@@ -51,7 +51,7 @@ def folder_of(root: Path, *cells: Cell, seeds: int = 3, variant: str = "default"
     return store
 
 
-def found_in(store: Store) -> list[Pair]:
+def found_in(store: Store) -> list[PublishedPair]:
     """Return the pairs of a results folder."""
     loaded = load(store)
     return pairs(loaded, summarise(loaded))

@@ -9,7 +9,7 @@ import pytest
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store.record import Status
 from gapbench.reports.prose.gate_text import content, format_gate
-from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.load import LoadedResults, load
 from gapbench.reports.results.rows import CURVE
 from gapbench.reports.verdict.gate import CHOICE, gate
 from tests.benchmarks import gate_chance
@@ -17,15 +17,15 @@ from tests.support.results_folder import fill, make_cell, make_record, put
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def before(tmp_path_factory: pytest.TempPathFactory) -> LoadedResults:
     """Three methods, five seeds, two tasks."""
     root = tmp_path_factory.mktemp("gate")
     return load(fill(root, methods=("lora", "lora_dropout", "head"), seeds=5))
 
 
 def shifted(
-    before: Results, method: str, by: dict[str, float | np.ndarray], curve: float = 0.0
-) -> Results:
+    before: LoadedResults, method: str, by: dict[str, float | np.ndarray], curve: float = 0.0
+) -> LoadedResults:
     """Return the same runs with columns of a method shifted, and its curves."""
     runs = before.runs.copy()
     own = (runs["method"] == method) & (runs["task"] == "syn_sentiment")
@@ -37,7 +37,7 @@ def shifted(
     return replace(before, runs=runs, curves=curves)
 
 
-def test_equal_runs_pass(before: Results) -> None:
+def test_equal_runs_pass(before: LoadedResults) -> None:
     """Nothing differs, and nothing is said of any row."""
     found = gate(before, before)
     assert (found.passed, found.n_runs, found.n_equal) == (True, 30, 30)
@@ -45,7 +45,7 @@ def test_equal_runs_pass(before: Results) -> None:
     assert "nothing moved at all" in format_gate(found)
 
 
-def test_shift_of_all_seeds_is_stopped(before: Results) -> None:
+def test_shift_of_all_seeds_is_stopped(before: LoadedResults) -> None:
     """Method, task, outcome and interval are named; the other rows are not."""
     rng = np.random.default_rng(0)
     after = shifted(before, "lora", {"test_score": -0.1 + 0.01 * rng.normal(size=5)}, curve=0.01)
@@ -60,7 +60,7 @@ def test_shift_of_all_seeds_is_stopped(before: Results) -> None:
     assert content(found)["passed"] is False
 
 
-def test_differences_both_ways_pass(before: Results) -> None:
+def test_differences_both_ways_pass(before: LoadedResults) -> None:
     """What chance does to seeds is no move, however large."""
     swing = np.array([0.1, -0.12, 0.09, -0.1, 0.02])
     after = shifted(before, "lora", {"test_score": swing, "test_loss": -swing}, curve=0.0002)
@@ -72,7 +72,7 @@ def test_differences_both_ways_pass(before: Results) -> None:
 
 
 @pytest.mark.parametrize("column", ["validation_score", "test_loss"])
-def test_other_results_of_equal_trainings_are_stopped(before: Results, column: str) -> None:
+def test_other_results_of_equal_trainings_are_stopped(before: LoadedResults, column: str) -> None:
     """One seed is enough, as there is no chance in choosing and scoring."""
     once = np.array([0.1, 0.0, 0.0, 0.0, 0.0])
     found = gate(before, shifted(before, "lora", {column: once}))
@@ -80,7 +80,7 @@ def test_other_results_of_equal_trainings_are_stopped(before: Results, column: s
     assert (moved.outcome, moved.n_seeds, moved.low) == (CHOICE, 1, None)
 
 
-def seldom(results: Results, chosen: int) -> Results:
+def seldom(results: LoadedResults, chosen: int) -> LoadedResults:
     """Return runs whose curves of train and test have few points: the ends and the chosen one."""
     curves = {}
     for run_hash, curve in results.curves.items():
@@ -92,7 +92,7 @@ def seldom(results: Results, chosen: int) -> Results:
     return replace(results, curves=curves)
 
 
-def test_points_without_train_and_test_hide_no_move(before: Results) -> None:
+def test_points_without_train_and_test_hide_no_move(before: LoadedResults) -> None:
     """Curves are compared where both have values, and another choice has them elsewhere."""
     rng = np.random.default_rng(0)
     shift = {"test_score": -0.1 + 0.01 * rng.normal(size=5)}
@@ -104,7 +104,7 @@ def test_points_without_train_and_test_hide_no_move(before: Results) -> None:
     assert (other.outcome, other.n_seeds) == (CHOICE, 5)
 
 
-def test_one_seed_is_said_to_tell_nothing(before: Results) -> None:
+def test_one_seed_is_said_to_tell_nothing(before: LoadedResults) -> None:
     """A difference of one seed is shown, and it is no reason to stop."""
     runs = before.runs[before.runs["seed"] == 0]
     one = replace(before, runs=runs)
@@ -121,7 +121,7 @@ def test_one_seed_is_said_to_tell_nothing(before: Results) -> None:
     assert text.endswith("give two or more of lora.")
 
 
-def test_single_items_and_ties_may_turn(before: Results) -> None:
+def test_single_items_and_ties_may_turn(before: LoadedResults) -> None:
     """An answer that rounding turns, or a tie of checkpoints, is chance."""
     once = np.array([0.0025, 0.0, 0.0, 0.0, 0.0])
     assert gate(before, shifted(before, "lora", {"test_score": once})).passed
@@ -140,7 +140,7 @@ def test_run_that_fails_now_is_lost(tmp_path: Path) -> None:
     assert "1 run that had a score has none now" in format_gate(found)
 
 
-def test_run_that_is_skipped_or_has_no_value_now_is_lost(before: Results) -> None:
+def test_run_that_is_skipped_or_has_no_value_now_is_lost(before: LoadedResults) -> None:
     """Neither a method that refuses its task nor a metric that gives nothing passes."""
     for column, value in (("status", "skipped"), ("test_score", np.nan)):
         runs = before.runs.copy()
@@ -157,7 +157,7 @@ def test_folders_without_a_common_run_are_refused(tmp_path: Path) -> None:
         gate(*map(load, folders))
 
 
-def test_chance_is_seldom_stopped(before: Results) -> None:
+def test_chance_is_seldom_stopped(before: LoadedResults) -> None:
     """At most 5 % of gates, up to chance; `tests/benchmarks/gate_chance.py` draws more."""
     gates = 20
     rate = gate_chance.rate(before, gates, seeds=3, rows=8)
