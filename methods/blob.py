@@ -166,8 +166,10 @@ class Blob(SampledLora[BlobConfig]):
         priors = self.axis.vector([config.prior_deviation for config in self.active_configs])
         divergences = [layer.divergence(priors) for layer in self._layers]
         torch.stack(divergences).sum().backward()
-        rates = self.axis.vector([self._divergence_rate(index) for index in self.axis.active])
-        state.bank.values.sub_(state.bank.grads * rates.unsqueeze(1))
+        learning_rates = self.axis.vector(
+            [self._divergence_rate(index) for index in self.axis.active]
+        )
+        state.bank.values.sub_(state.bank.grads * learning_rates.unsqueeze(1))
         state.bank.grads.zero_()
         return report
 

@@ -51,15 +51,15 @@ _POSITIONS = (
 
 def drops(config: Mapping[str, Any]) -> tuple[Drop, ...]:
     """Return what a method with these settings drops in training."""
-    rates: dict[str, Any] = {rate: config.get(rate) for _, _, rate, _ in _POSITIONS}
-    if "ffn_rate" in config and rates["ffn_rate"] is None:
-        rates["ffn_rate"] = config.get("logit_rate")  # it is tied
+    drop_rates: dict[str, Any] = {rate: config.get(rate) for _, _, rate, _ in _POSITIONS}
+    if "ffn_rate" in config and drop_rates["ffn_rate"] is None:
+        drop_rates["ffn_rate"] = config.get("logit_rate")  # it is tied
 
     def found(pattern: str) -> str:
         return str(config.get(pattern, "")) if pattern.endswith("_pattern") else pattern
 
     return tuple(
-        Drop(position=name, label=label, rate=rates[rate], pattern=found(pattern))
+        Drop(position=name, label=label, rate=drop_rates[rate], pattern=found(pattern))
         for name, label, rate, pattern in _POSITIONS
-        if isinstance(rates[rate], int | float) and rates[rate] > 0
+        if isinstance(drop_rates[rate], int | float) and drop_rates[rate] > 0
     )

@@ -111,14 +111,14 @@ def _least(enough: Callable[[float], bool], low: float, high: float) -> float:
     return high
 
 
-def flattery(rivals: int, variance: float) -> float:
-    """Return how much the best mean of equal rivals exceeds their common true mean, on average.
+def optimism_of_best(rows: int, variance: float) -> float:
+    """Return how much the best mean of equal rows exceeds their common true mean, on average.
 
     Args:
-        rivals: whose means have equal variances and equal correlations.
+        rows: whose means have equal variances and equal correlations.
         variance: of the difference of two of them.
     """
     places = np.linspace(-8, 8, 2001)
     density = np.exp(-(places**2) / 2) / math.sqrt(2 * math.pi)
-    highest = rivals * density * ndtr(places) ** (rivals - 1)
+    highest = rows * density * ndtr(places) ** (rows - 1)
     return float(np.trapezoid(places * highest, places)) * math.sqrt(variance / 2)

@@ -154,11 +154,11 @@ def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
 
     @cache  # a root is looked for between two thresholds that were tried before
     def missed(threshold: float) -> float:
-        rates = {
+        miss_rates = {
             key: float(_WEIGHTS @ ndtr(-threshold * root).mean(axis=1))
             for key, root in roots.items()
         }
-        return max(sum(count * 2 * rates[id(root)] for count, root in case) for case in cases)
+        return max(sum(count * 2 * miss_rates[id(root)] for count, root in case) for case in cases)
 
     high = 2.0  # half of it misses more than any level asked for
     while missed(high) > alpha:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gapbench.reports.stats.pairwise import Family
-from gapbench.reports.stats.planning import Plan, flattery
+from gapbench.reports.stats.planning import Plan, optimism_of_best
 from gapbench.reports.stats.simultaneous import WITH_REFERENCE, floored
 from gapbench.reports.tables.standing import Standing
 from gapbench.reports.verdict.model import Design
@@ -37,7 +37,7 @@ def optimism_of(family: Family[str], unbeaten: list[str]) -> float | None:
     index = np.ix_(places, places)
     seeds = floored(family.estimate, family.n_seeds)[index] + family.estimate.item_variance[index]
     variance = float(seeds[np.triu_indices(len(places), 1)].mean())
-    return flattery(len(places), variance) if math.isfinite(variance) else None
+    return optimism_of_best(len(places), variance) if math.isfinite(variance) else None
 
 
 def plan_of(family: Family[str], reference: str, alpha: float) -> Plan | None:

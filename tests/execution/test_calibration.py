@@ -91,9 +91,9 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
         raise error
 
     monkeypatch.setattr(calibration, "run_seconds", fail)
-    costs.rates.clear()
+    costs.run_seconds.clear()
     calibration.calibrate(costs, make_runs("lora", configs=[{"rank": 2}]), CPU)
-    assert costs.rates == {}
+    assert costs.run_seconds == {}
 
 
 def test_second_tests_make_another_kind_of_run() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from gapbench.reports.stats.planning import Plan, flattery
+from gapbench.reports.stats.planning import Plan, optimism_of_best
 
 
 def plan(**change: float) -> Plan:
@@ -57,7 +57,7 @@ def test_seeds_are_sought_up_to_a_thousand() -> None:
     assert 512 < found < 1000
 
 
-def test_flattery_is_the_mean_of_the_highest_of_equals() -> None:
+def test_optimism_of_best_is_the_mean_of_the_highest_of_equals() -> None:
     """Of seven normal means with a standard deviation of 1, the best is 1.352 too high."""
-    assert flattery(7, 2.0) == pytest.approx(1.35218, abs=1e-4)
-    assert flattery(1, 2.0) == pytest.approx(0.0, abs=1e-9)
+    assert optimism_of_best(7, 2.0) == pytest.approx(1.35218, abs=1e-4)
+    assert optimism_of_best(1, 2.0) == pytest.approx(0.0, abs=1e-9)
