@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from gapbench.bench.api.calls import Names, Place
-from gapbench.bench.api.choices import CHECKPOINT_MINUTES, IDLE_THREADS
+from gapbench.bench.api.choices import CHECKPOINT_MINUTES, FOLDS, IDLE_THREADS, REPEATS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,8 @@ def advise(
     at_most_cost: float | None = None,
     at_most_ece: float | None = None,
     at_most_seconds: float | None = None,
-    folds: int = 5,
-    repeats: int = 4,
+    folds: int = FOLDS,
+    repeats: int = REPEATS,
     tasks: Names = None,
     backbone: Place = None,
     data: Place = None,

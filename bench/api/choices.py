@@ -52,6 +52,8 @@ ADVISED_METHODS = ("lora", "lora_dropout", "hiddenkey", "bilora")
 """Methods of a race whose user names none: plain LoRA and the controls of the four papers."""
 ARMS = 12
 """Arms of a race whose user names no number."""
+FOLDS, REPEATS = 5, 4
+"""Parts into which a race cuts the rows, and how often."""
 
 
 def check_above_zero(given: Any, *fields: str, whole: bool = True) -> None:

@@ -233,21 +233,21 @@ class Results:
         return Verdicts(tuple(verdicts(loaded, summary, matters)))
 
     def claims(
-        self, file: str | PathLike[str] | None = None, *, matters: float | None = None
+        self, claims: str | PathLike[str] | None = None, *, matters: float | None = None
     ) -> Claims:
         """Return what these results say of claims that papers make.
 
         Args:
-            file: YAML file of claims; None for those that come with gapbench.
+            claims: YAML file of claims; None for those that come with gapbench.
             matters: least difference that matters; None for 0.01.
 
         Raises:
             ConfigError: if the file is not one of claims.
         """
         check_above_zero({"matters": matters}, "matters", whole=False)
-        claims = load_claims(None if file is None else Path(file))
+        published = load_claims(None if claims is None else Path(claims))
         _, loaded, summary = self._part(None, None, None, REFERENCE)
-        return Claims(judge(loaded, summary, claims, matters))
+        return Claims(judge(loaded, summary, published, matters))
 
     def predictions(self, run: Any, split: str = TEST) -> pd.DataFrame:
         """Return a run's output for each item, logits or texts, with the right answer.

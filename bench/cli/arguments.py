@@ -58,6 +58,13 @@ def suite(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="use seeds 0 to N-1 instead of the suite's seeds",
     )
+    precision(parser)
+    quantization(parser)
+    sources(parser)
+
+
+def precision(parser: argparse.ArgumentParser) -> None:
+    """Add what runs compute in."""
     parser.add_argument(
         "--precision",
         choices=["auto", *PRECISIONS],
@@ -66,8 +73,6 @@ def suite(parser: argparse.ArgumentParser) -> None:
         "products in bfloat16, trained numbers and logits in float32; auto: bf16 where it "
         "measures faster (default: the suite's)",
     )
-    quantization(parser)
-    sources(parser)
 
 
 def quantization(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from gapbench.bench.api.choices import ADVISED_METHODS, ARMS
+from gapbench.bench.api.choices import ADVISED_METHODS, ARMS, FOLDS, REPEATS
 from gapbench.bench.cli import arguments
 from gapbench.bench.cli.argument_types import difference, duration, multiple, names, positive
 from gapbench.bench.cli.command import given
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model to train: built-in, a folder, a GGUF file, or owner/name@revision (default: "
         "the built-in one that fits the task, or the suite's)",
     )
+    arguments.precision(parser)
     arguments.quantization(parser)
     parser.add_argument(
         "--export", type=Path, metavar="DIR", help="write the adapter of the winner to this folder"
@@ -68,6 +69,13 @@ def _race(parser: argparse.ArgumentParser) -> None:
         help=f"number of combinations of method and settings (default: {ARMS}, or as many as fit "
         "the budget)",
     )
+    for flag, default, what in (
+        ("--folds", FOLDS, "parts into which rows are cut; each block validates on one"),
+        ("--repeats", REPEATS, "cuts that are planned"),
+    ):
+        parser.add_argument(
+            flag, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
     parser.add_argument(
         "--matters",
         type=difference,
