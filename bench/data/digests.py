@@ -53,7 +53,7 @@ def cache_folder() -> Path:
 
 
 def backbone_digest(folder: Path, packed: Path | None, *further: str) -> str:
-    """Return the hash of all that decides a backbone's numbers.
+    """Return the hash of everything that determines a backbone's numbers.
 
     Args:
         folder: where its files are.

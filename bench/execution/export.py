@@ -130,16 +130,16 @@ def export(
         raise RecordError(f"{record.run} was ok, now it is {again.status}: {again.detail}")
     adapter = attempt.trainer.method.export(attempt.trainer.state, 0)
     adapter = Adapter(dict(adapter.config) | location, adapter.tensors)
-    notes = _notes(record, again) | {"padding_token": backbone.tokenizer.pad_token}
+    origin = _origin(record, again) | {"padding_token": backbone.tokenizer.pad_token}
     readme = adapter_readme.page(record, backbone, location, means_of(record))
-    write(out, adapter, notes, backbone.tokenizer, readme)
+    write(out, adapter, origin, backbone.tokenizer, readme)
     metric = record.cell.task.metrics[0]
     scores = (record.score("test"), again.score("test"))
     return Exported(out, metric, *scores, compare(record, again), kept=saved is not None)
 
 
 def write(
-    out: Path, adapter: Adapter, notes: Mapping[str, Any], tokenizer: Any = None, readme: str = ""
+    out: Path, adapter: Adapter, origin: Mapping[str, Any], tokenizer: Any = None, readme: str = ""
 ) -> None:
     """Write an adapter folder, with the tokenizer if there is one; it appears whole or not at all.
 
@@ -153,7 +153,7 @@ def write(
     try:
         part.mkdir(parents=True)
         save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
-        for file, content in (("adapter_config", adapter.config), ("gapbench", notes)):
+        for file, content in (("adapter_config", adapter.config), ("gapbench", origin)):
             text = json.dumps(content, indent=2, sort_keys=True) + "\n"
             (part / f"{file}.json").write_text(text, encoding="utf-8")
         if tokenizer is not None:
@@ -182,7 +182,7 @@ def _base_model(backbone: Fingerprint, sources: Sources) -> dict[str, Any]:
     return {"base_model_name_or_path": name, "revision": revision}
 
 
-def _notes(record: Record, again: Record) -> dict[str, Any]:
+def _origin(record: Record, again: Record) -> dict[str, Any]:
     """Return the adapter's origin and other information that its users need."""
     cell, task = record.cell, record.cell.task
     return {

@@ -160,9 +160,9 @@ def _entry(name: str, rate: float) -> str | dict[str, Any]:
 
 def _commented(fields: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     """Return fields as YAML; each non-empty field has its comment in the line above."""
-    notes = {name: f"# {comment}\n" for name, comment in comments.items()}
+    lines_above = {name: f"# {comment}\n" for name, comment in comments.items()}
     given = {name: _flow(value) for name, value in fields.items() if value is not None}
-    return "".join(f"{notes.get(name, '')}{name}: {text}\n" for name, text in given.items())
+    return "".join(f"{lines_above.get(name, '')}{name}: {text}\n" for name, text in given.items())
 
 
 def _flow(value: Any) -> str:

@@ -63,7 +63,7 @@ class SelfCheck:
             writes: whether texts are decoded, or only scored.
         """
         if self.future is None:
-            return "a batch of texts of unlike lengths fails, or its logits are no numbers"
+            return "a batch of texts of different lengths fails, or its logits are no numbers"
         if not _close(self.future):
             return (
                 "a token's logits depend on later tokens, so it is not a decoder, or on the length "

@@ -94,10 +94,10 @@ def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, 
         if task.joined
         else cuts.folds(rows.targets, groups, resample.folds, key)
     )
-    held_out = fold_of == block.fold
+    in_validation = fold_of == block.fold
     return {
-        "train": rows.take(np.flatnonzero(~held_out)),
-        "validation": rows.take(np.flatnonzero(held_out)),
+        "train": rows.take(np.flatnonzero(~in_validation)),
+        "validation": rows.take(np.flatnonzero(in_validation)),
     }
 
 

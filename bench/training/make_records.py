@@ -258,11 +258,11 @@ def _with_chosen(trainer: Trainer, scored: Scored, index: int, position: int) ->
 
 
 def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:
-    trace, watch = trainer.traces[index], trainer.stopwatch
-    seconds = watch.spent("train", index)
+    trace, stopwatch = trainer.traces[index], trainer.stopwatch
+    seconds = stopwatch.spent("train", index)
     return Cost(
-        train_seconds=seconds + watch.spent("fit", index),
-        evaluation_seconds=watch.spent("evaluation", index),
+        train_seconds=seconds + stopwatch.spent("fit", index),
+        evaluation_seconds=stopwatch.spent("evaluation", index),
         steps=trace.steps,
         train_tokens=trace.tokens,
         tokens_per_second=trace.tokens / seconds if seconds else None,

@@ -1,4 +1,4 @@
-"""Intervals of many differences that all hold together, however unlike the methods vary.
+"""Intervals of many differences that all hold together, however differently the methods vary.
 
 With few seeds, the variance of a single difference is known badly: from three seeds, a difference
 has to be 20 standard errors large to count among 21. But false claims come from variances that look
@@ -61,7 +61,7 @@ class Bounds:
     """Simultaneous intervals of all pairs, `(M, M)`; NaN where a pair has none.
 
     Attributes:
-        half: half the width of each interval; a larger difference is told from zero.
+        half: half the width of each interval; a larger difference is shown.
         alpha: level of each interval by itself.
     """
 

@@ -1,7 +1,7 @@
 """ROUGE-L and CIDEr as coco-caption computes them, without Java.
 
 The rouge packages average or pick the best reference; coco-caption combines the best precision of
-one reference with the best recall of another, unlike any library. Its CIDEr is CIDEr-D of the
+one reference with the best recall of another, which no library does. Its CIDEr is CIDEr-D of the
 paper (clipped, with a length penalty), weighted by the references of the test set. Words
 come from `bench.metrics.text.tokenizer`.
 """
