@@ -86,7 +86,7 @@ class StudyPlan:
 
     @cached_property
     def name(self) -> str:
-        """Readable parts, and a hash of everything but budget and space that decides the outcome."""
+        """Readable parts, and a hash of all else but budget and space that decides the outcome."""
         # The default sampler is left out, so that studies of version 0.1 keep their names.
         usual = {"sampler"} if self.search.sampler == samplers.DEFAULT else set()
         cell, search = self.base, self.search.model_dump(mode="json", exclude={"limit"} | usual)
