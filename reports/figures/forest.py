@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
+from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
@@ -156,12 +157,9 @@ def _draw_costs(axis: Axes, entries: Sequence[Entry], named: Sequence[Named]) ->
                 va="center_baseline",
                 fontsize=7,
             )
-    axis.set_xscale("log", base=2)
+    by_orders(axis, base=2, ticks=LogLocator(base=2, numticks=5))
     low, high = min([*known, 1.0]), max([*known, 1.0])
     axis.set_xlim(low / 1.4, high * 1.4 * (high / low) ** 0.35)
-    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def _meanings() -> list[Any]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.layout import list_on, listed, mark
+from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
 from gapbench.reports.stats.letters import letters
@@ -87,8 +88,9 @@ def _draw_outcome(axis: Axes, board: Board, outcome: Outcome) -> None:
     for place, (row, level) in enumerate(zip(board.rows, shown, strict=True)):
         _draw(axis, place, board, row, level)
     means = [each.mean for each in shown if each and each.mean is not None]
-    if means and min(means) > 0 and max(means) > _SQUASHED * min(means):
-        axis.set_xscale("log")
+    wide = means and min(means) > 0 and max(means) > _SQUASHED * min(means)
+    if outcome == "score" and wide:
+        by_orders(axis)
 
 
 def _levels(board: Board, row: Any) -> dict[Outcome, Level]:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, identity, reference_in_words
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
+from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.words import times
 
@@ -135,10 +136,9 @@ def _draw_ratios(
 def _by_doubling(axis: Axes) -> None:
     """Scale an axis of ratios, so that a half is as far from 1 as the double."""
     axis.axvline(1, color=INK, linewidth=0.8, zorder=1)
-    axis.set_xscale("log", base=2)
+    by_orders(axis, base=2)
     low, high = axis.get_xlim()
     axis.set_xlim(min(low, 0.8), max(high, 1.25))
     doubles = axis.get_xlim()[1] > 3 * axis.get_xlim()[0]
-    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=6) if doubles else MaxNLocator(4))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
+    if not doubles:
+        axis.xaxis.set_major_locator(MaxNLocator(4))

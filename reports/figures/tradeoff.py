@@ -4,16 +4,18 @@ The page lets a reader choose both axes; what may be chosen travels with the fig
 """
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.labels import SIZE, Point, write_names
 from gapbench.reports.figures.layout import mark, panels
 from gapbench.reports.figures.measure import all_within
+from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
@@ -102,18 +104,19 @@ def _draw(axis: Axes, board: Board, column: str) -> None:
             ends = (row.score_ci_low, row.score_ci_high)
             axis.plot([x, x], ends, color=look.colour, lw=0.9, alpha=0.6, zorder=1.5, gid=said)
         mark(axis, x, row.score, look, gid=said)
-    values = [float(v) for v in board.table[column].dropna()]
-    if min(values) > 0 and max(values) > _SPAN * min(values):
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
-        axis.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        axis.xaxis.set_major_locator(MaxNLocator(5))
+    _scale(axis, column, [float(value) for value in board.table[column].dropna()])
+    axis.margins(0.12)
+
+
+def _scale(axis: Axes, column: str, values: Sequence[float]) -> None:
+    """Scale the level axis; gaps are differences, of which small ones are all alike."""
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     if column == "generalization_gap":
         axis.axvline(0, color=INK, linewidth=0.8)
+    elif min(values) > 0 and max(values) > _SPAN * min(values):
+        by_orders(axis, written=_tick)
     else:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    axis.margins(0.12)
 
 
 def _tick(value: float) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
 from gapbench.bench.tuning.summary import score_of
@@ -24,6 +24,7 @@ from gapbench.reports.figures.layout import (
     panel_width,
 )
 from gapbench.reports.figures.measure import all_within
+from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, marker, style
 from gapbench.reports.tables.terminal import number, place
@@ -245,10 +246,7 @@ def _scale(axis: Axes, dimension: Dimension) -> None:
         axis.set_xticks(range(len(names)), names)
         axis.set_xlim(-0.5, len(names) - 0.5)
     elif dimension.log:
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        by_orders(axis, ticks=LogLocator(subs=(1.0, 3.0), numticks=6))
     else:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=dimension.kind == "int"))
 

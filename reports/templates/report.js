@@ -180,9 +180,10 @@ function element(name, attributes, text) {
 }
 const brief = (value) => new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
 
-function scale(values, from, to) {
+function scale(known, name, from, to) {
+  const values = known.map((point) => point[name]);
   let low = Math.min(...values), high = Math.max(...values);
-  const log = low > 0 && high > 8 * low;
+  const log = name !== "generalization_gap" && low > 0 && high > 8 * low;
   const move = log ? Math.log10 : (value) => value;
   [low, high] = [move(low), move(high)];
   const room = 0.08 * (high - low) || 0.1 * Math.abs(high) || 1;
@@ -204,8 +205,8 @@ function chart({ axes, points }, x, y) {
   const title = (name) => axes[name][0] + (axes[name][1] ? `, ${axes[name][1]}` : "") + ` (${axes[name][2]}er is better)`;
   const svg = element("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${title(y)} against ${title(x)}: ` + known.map((p) => `${p.name} ${brief(p[x])}, ${brief(p[y])}`).join("; "), class: "drawn" });
   if (!known.length) return svg;
-  const across = scale(known.map((point) => point[x]), LEFT, WIDE - RIGHT);
-  const up = scale(known.map((point) => point[y]), HIGH - BOTTOM, TOP);
+  const across = scale(known, x, LEFT, WIDE - RIGHT);
+  const up = scale(known, y, HIGH - BOTTOM, TOP);
   for (const tick of across.ticks) {
     const at = across.place(tick);
     svg.append(element("line", { x1: at, x2: at, y1: TOP, y2: HIGH - BOTTOM }), element("text", { x: at, y: HIGH - BOTTOM + 16, "text-anchor": "middle" }, brief(tick)));
