@@ -11,15 +11,20 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from html import escape
+from importlib.resources import files
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import Affine2D
 
 from gapbench.reports.figures.markup import TIP, compact
 
@@ -49,8 +54,6 @@ _METHODS = (
     ("#e55ca1", "#ff4a5e"),  # rose
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-_SALT = 888335
-"""Gives the methods of `quickstart` different colours, and nearly all others their own look."""
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -100,16 +103,48 @@ _drawn: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
 
 def colour(method: str) -> str:
     """Return the placeholder colour of a method, the same in every report."""
-    return _placeholder(_digest(method)[0] % len(_METHODS))
+    return _placeholder(_place(method) % len(_METHODS))
 
 
 def marker(method: str) -> str:
     """Return the marker of a method, which tells it from others of its colour."""
-    return _MARKERS[_digest(method)[1] % len(_MARKERS)]
+    # One further in every round, so that the methods of a round differ in their markers too.
+    return _MARKERS[sum(divmod(_place(method), len(_METHODS))) % len(_MARKERS)]
 
 
-def _digest(method: str) -> bytes:
-    return hashlib.sha256(f"{_SALT}:{method}".encode()).digest()
+def outline(marker: str) -> str:
+    """Return the corners of a marker in a square from 0 to 100, as SVG writes them."""
+    shape = MarkerStyle(marker)
+    path = shape.get_path().transformed(shape.get_transform())
+    polygons = path.transformed(Affine2D().scale(100, -100)).to_polygons()
+    corners = np.asarray(polygons[0], dtype=np.float64)
+    corners = np.rint(50 + 50 * corners / abs(corners).max()).astype(int)
+    return ", ".join(f"{x} {y}" for x, y in corners.tolist())
+
+
+def shapes() -> str:
+    """Return the CSS variables that cut a square to the shape of each marker."""
+    corners = [re.sub(r"\d+", r"\g<0>%", outline(each)) for each in _MARKERS]
+    return " ".join(f"--marker-{place}: polygon({each});" for place, each in enumerate(corners))
+
+
+def shape(method: str) -> str:
+    """Return the CSS value that cuts a square to the shape of a method's marker."""
+    return f"var(--marker-{_MARKERS.index(marker(method))})"
+
+
+def _place(method: str) -> int:
+    """Return the place of a method among all looks: where it is listed, or by its name."""
+    looks = len(_METHODS) * len(_MARKERS)
+    digest = hashlib.sha256(method.encode()).digest()
+    return _listed().get(method, int.from_bytes(digest[:4]) % looks)
+
+
+@cache
+def _listed() -> dict[str, int]:
+    lines = files("gapbench.methods").joinpath("looks.txt").read_text("utf-8").split("\n")
+    names = [line for line in lines if line and not line.startswith("#")]
+    return {name: place for place, name in enumerate(names)}
 
 
 def css(theme: str) -> str:

@@ -21,6 +21,7 @@ from gapbench.reports.document.model import (
     Document,
     FigureArtifact,
     Part,
+    Row,
     Section,
     Subheading,
     Table,
@@ -111,7 +112,8 @@ def page(document: Document) -> str:
         key=_key,
         svg=lambda artifact: drawn[artifact.name],
         width=_width,
-        colour=theme.variable,
+        dot=_dot,
+        shapes=_constant(theme.shapes()),
         light=_constant(theme.css("light")),
         dark=_constant(theme.css("dark")),
         style=_constant(_source("report.css")),
@@ -151,11 +153,19 @@ def _points(artifact: FigureArtifact) -> str:
             "method": row["method"],
             "about": row["about"],
             "colour": theme.variable(theme.colour(row["method"])),
+            "shape": theme.outline(theme.marker(row["method"])),
         }
         | {name: None if pd.isna(row[name]) else float(f"{row[name]:.5g}") for name in axes}
         for _, row in data.iterrows()
     ]
     return json.dumps({"axes": axes, "points": points})
+
+
+def _dot(row: Row) -> str:
+    """Return the style of the mark before a row's name, which looks as in figures."""
+    colour = f"--dot: {theme.variable(row.colour)}" if row.colour else ""
+    method = row.facets.get("method")
+    return f"{colour}; --mark: {theme.shape(method)}" if colour and method else colour
 
 
 def _outline(section: Section) -> _Outline:

@@ -227,7 +227,7 @@ function chart({ axes, points }, x, y) {
     taken.push(spot);
     const mark = element("g", { "data-method": point.method });
     mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${brief(point[x])}, ${axes[y][0]} ${brief(point[y])}. ${point.about}`));
-    mark.append(element("circle", { cx, cy, r: 5, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
+    mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
     svg.append(mark);
     marks.push(mark);
   }

@@ -241,12 +241,44 @@ def test_colours_stand_out_from_the_page_in_both_themes(theme: str, page: str) -
             assert contrast >= (4.5 if name == "ink" else 3.0), name
 
 
-def test_colour_and_marker_of_a_method_come_from_its_name() -> None:
-    """Built-in methods have looks of their own; those of `quickstart` differ in colour alone."""
+def looks(*names: str) -> list[tuple[str, str]]:
+    """Return colour and marker of methods."""
+    return [(figure_theme.colour(name), figure_theme.marker(name)) for name in names]
+
+
+def test_built_in_methods_have_looks_of_their_own() -> None:
+    """A new one stands at the end of `methods/looks.txt`; those of other packages get any look."""
     folder = Path(figure_theme.__file__).parents[2] / "methods"
-    names = [path.stem for path in folder.glob("[a-z]*.py")]
-    trained = [name for name in names if name not in {"majority", "untuned"}]
-    looks = {(figure_theme.colour(name), figure_theme.marker(name)) for name in trained}
-    assert len(looks) > 0.9 * len(trained) > 20
-    shipped = ("full", "head", "lora", "hiddenkey", "lora_dropout", "bilora", "flexora")
-    assert len({figure_theme.colour(name) for name in shipped}) == len(shipped)
+    names = {path.stem for path in folder.glob("[a-z]*.py")} - {"peft"}
+    assert names == set(figure_theme._listed())
+    assert len(set(looks(*names))) == len(names) > 40
+    assert looks("elsewhere") == looks("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("together", "alike"),
+    [
+        ("full head lora hiddenkey lora_dropout bilora flexora lora_early_stop", 0),
+        (
+            "lora hiddenkey lora_dropout flexora lora_weight_decay label_smoothing lora_early_stop "
+            "allora bilora",
+            1,
+        ),
+        (
+            "lora hiddenkey lora_dropout flexora lora_weight_decay label_smoothing lora_early_stop "
+            "allora lora_swa ivon",
+            2,
+        ),
+    ],
+)
+def test_methods_that_are_often_compared_share_no_colour(together: str, alike: int) -> None:
+    """There are eight; of nine or ten methods as many share one as have to."""
+    names = together.split()
+    assert len({colour for colour, _ in looks(*names)}) == len(names) - alike
+
+
+def test_outline_of_a_marker_fills_its_square() -> None:
+    """Pages draw it beside names, where figures draw the marker itself."""
+    assert figure_theme.outline("^") == "50 0, 0 100, 100 100, 50 0"
+    shapes = {figure_theme.shape(name) for name in figure_theme._listed()}
+    assert len(shapes) == figure_theme.shapes().count("polygon(") == 9

@@ -29,6 +29,23 @@ def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report:
     expect(page.locator("#tip")).to_contain_text("lora: ")
 
 
+def test_methods_have_the_markers_of_figures_in_tables_and_drawn_plots(
+    open_page: Open, report: Path
+) -> None:
+    """More methods than colours are told apart by them."""
+    page = open_page(report, width=1400)
+    shape = "e => getComputedStyle(e, '::before').clipPath"
+    rows = {name: f"figure.table tr[data-method={name}] th[style]" for name in ("lora", "head")}
+    found = [page.locator(each).first.evaluate(shape) for each in rows.values()]
+    assert all(each.startswith("polygon(") for each in found)
+    assert found[0] != found[1]
+    figure = page.locator("figure[data-points]").first
+    figure.get_by_role("combobox").first.select_option("ece")
+    drawn = figure.locator("svg.drawn")
+    points = [drawn.locator(f"[data-method={name}] polygon") for name in rows]
+    assert points[0].get_attribute("points") != points[1].get_attribute("points")
+
+
 def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, report: Path) -> None:
     """The plot is drawn anew with a name at every point; "as printed" brings the first one back."""
     page = open_page(report, width=1400)
