@@ -1,8 +1,9 @@
 """Names beside the points of a plot, placed where they cover nothing.
 
 Each point tries places around it, near ones first, and takes the one that overlaps least with the
-other points, the intervals and the names that have a place already. What stands further away is
-tied to its point by a line, which passes by other points and names where it can.
+points, the intervals, the other names and their lines. What stands further away is tied to its
+point by a line, which passes by other points, names and lines where it can. All choose in turn, and
+then again, now that they know where the others stand.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,15 @@ Floats = NDArray[np.float64]
 
 SIZE = 7.0
 _NEAR = (5.0, 8.0)  # points from the mark to the name
-_FAR = (14.0, 22.0, 32.0, 45.0)
+_FAR = (14.0, 22.0, 32.0, 45.0, 60.0)
 _DIRECTIONS = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9, 3, 13, 5, 11)  # sixteenths of a turn
+_UNTIED = len(_NEAR) * len(_DIRECTIONS)  # places so near that no line is needed
 _MARK = 3.0  # half the side of a mark
-_OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 0.5, 0.8
+_OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 2.0, 3.0
 _CROSSED = 100.0  # as much as a name that covers most of a mark
+_MISTAKEN = 100.0  # for a name without a line that another mark is nearer to
 _ALONG = np.linspace(0, 1, 24)  # where a line is looked at
+_TURNS = 4  # how often each chooses
 
 
 @dataclass(frozen=True)
@@ -59,31 +63,70 @@ def write_names(axis: Axes, points: Sequence[Point]) -> None:
         return
     scale = 72 / figure.dpi  # boxes below are in points: left, low, right, high
     window = axis.get_window_extent()
-    whole = np.array([window.x0, window.y0, window.x1, window.y1]) * scale
-    ends = axis.transData.transform([(point.x, point.y) for point in points]) * scale
-    marks = np.hstack([ends - _MARK, ends + _MARK])
     bars = np.array(list(_bars(axis, points))).reshape(-1, 4) * scale
-    bars += (-1, -1, 1, 1)
+    around = _Around(
+        whole=np.array([window.x0, window.y0, window.x1, window.y1]) * scale,
+        ends=axis.transData.transform([(point.x, point.y) for point in points]) * scale,
+        bars=bars + np.array([-1, -1, 1, 1]),
+    )
     extents = np.array([(72 * width(point.text, SIZE), SIZE) for point in points]) + 1
-    taken = np.empty((0, 4))
-    for place, (point, end, extent) in enumerate(zip(points, ends, extents, strict=True)):
-        offsets = _offsets((*_NEAR, *_FAR), extent)
+    tries = [_offsets((*_NEAR, *_FAR), extent) for extent in extents]
+    found: dict[int, int] = {}
+    for place in [*range(len(points))] * _TURNS:
+        others = [other for other in found if other != place]
+        offsets = np.array([tries[other][found[other]] for other in others]).reshape(-1, 2)
+        tied = np.array([found[other] >= _UNTIED for other in others], dtype=bool)
+        stand = _Others(around.ends[others], offsets, extents[others], tied)
+        found[place] = int(around.price(place, tries[place], extents[place], stand).argmin())
+    for place, point in enumerate(points):
+        _write(axis, point, tries[place][found[place]], tied=found[place] >= _UNTIED)
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The other names as they stand: their marks, their middles from there, and their sizes."""
+
+    ends: Floats
+    offsets: Floats
+    extents: Floats
+    tied: NDArray[np.bool_]
+
+    @property
+    def boxes(self) -> Floats:
+        middles = self.ends + self.offsets
+        return np.hstack([middles - self.extents / 2, middles + self.extents / 2])
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What stands where it is: the window, the marks and the intervals, in points."""
+
+    whole: Floats
+    ends: Floats
+    bars: Floats
+
+    def price(self, place: int, offsets: Floats, extent: Floats, others: _Others) -> Floats:
+        """Return how bad each place for a name is, (places,)."""
+        end = self.ends[place]
         boxes = np.hstack([end + offsets - extent / 2, end + offsets + extent / 2])
-        covered = _common(boxes, np.vstack([taken, marks])).sum(axis=1)
-        outside = extent.prod() - _common(boxes, whole[None])[:, 0]
-        distance = np.hypot(*(offsets / (1 + extent)).T)
-        others = np.vstack([taken, np.delete(marks, place, axis=0)])
-        tied = np.arange(len(offsets)) >= len(_NEAR) * len(_DIRECTIONS)
-        price = (
-            _NAME * covered
+        marks = np.hstack([self.ends - _MARK, self.ends + _MARK])
+        outside = extent.prod() - _common(boxes, self.whole[None])[:, 0]
+        tied = np.arange(len(offsets)) >= _UNTIED
+        apart = abs(self.ends - end).max(axis=1) > 2 * _MARK  # a line cannot pass by what is here
+        in_way = np.vstack([others.boxes, marks[apart]])
+        lines = others.ends[others.tied], others.offsets[others.tied]
+        own = np.broadcast_to(end, offsets.shape), offsets
+        through = _crossed(*own, in_way).sum(axis=1) + _meet(*own, *lines).sum(axis=1)
+        struck = _crossed(*lines, boxes).sum(axis=0)
+        price: Floats = (
+            _NAME * _common(boxes, np.vstack([others.boxes, marks])).sum(axis=1)
             + _OUTSIDE * outside
-            + _INTERVAL * _common(boxes, bars).sum(axis=1)
-            + _DISTANCE * distance
-            + _CROSSED * tied * _crossed(end, offsets, others)
+            + _INTERVAL * _common(boxes, self.bars).sum(axis=1)
+            + _DISTANCE * np.hypot(*(offsets / (1 + extent)).T)
+            + _CROSSED * (tied * through + struck)
+            + _MISTAKEN * (~tied & _nearer(boxes, end, self.ends[apart]))
         )
-        best = int(price.argmin())
-        taken = np.vstack([taken, boxes[best]])
-        _write(axis, point, offsets[best], tied=bool(tied[best]))
+        return price
 
 
 def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
@@ -108,11 +151,35 @@ def _offsets(distances: Sequence[float], extent: Floats) -> Floats:
     return np.concatenate([ways * (distance + extent / 2) for distance in distances])
 
 
-def _crossed(end: Floats, offsets: Floats, boxes: Floats) -> Floats:
-    """Return how many boxes the line from a mark to each place runs through, (places,)."""
-    spots = (end + offsets[:, None] * _ALONG[:, None])[:, :, None]  # places, spots, box, x and y
+def _nearer(boxes: Floats, end: Floats, others: Floats) -> NDArray[np.bool_]:
+    """Return which boxes are nearer to another mark than to their own, (boxes,)."""
+    spots = np.vstack([end[None], others])
+    beyond = np.maximum(boxes[:, None, :2] - spots, spots - boxes[:, None, 2:]).clip(min=0)
+    far = np.hypot(beyond[..., 0], beyond[..., 1])
+    found: NDArray[np.bool_] = (far[:, 1:] < far[:, :1] + 1).any(axis=1)
+    return found
+
+
+def _crossed(starts: Floats, ways: Floats, boxes: Floats) -> NDArray[np.bool_]:
+    """Return which lines run through which boxes, (lines, boxes)."""
+    spots = (starts[:, None] + ways[:, None] * _ALONG[:, None])[:, :, None]  # line, spot, box, x, y
     inside = (boxes[:, :2] < spots) & (spots < boxes[:, 2:])
-    found: Floats = np.any(np.all(inside, axis=3), axis=1).sum(axis=1, dtype=np.float64)
+    found: NDArray[np.bool_] = np.any(np.all(inside, axis=3), axis=1)
+    return found
+
+
+def _meet(starts: Floats, ways: Floats, others: Floats, theirs: Floats) -> NDArray[np.bool_]:
+    """Return which lines cross which others, (lines, others)."""
+    between = others[None] - starts[:, None]
+    across = _cross(ways[:, None], theirs[None])
+    across = np.where(across == 0, np.inf, across)  # those side by side never meet
+    own, other = _cross(between, theirs[None]) / across, _cross(between, ways[:, None]) / across
+    found: NDArray[np.bool_] = (own > 0) & (own < 1) & (other > 0) & (other < 1)
+    return found
+
+
+def _cross(first: Floats, second: Floats) -> Floats:
+    found: Floats = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
     return found
 
 

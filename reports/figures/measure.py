@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from matplotlib.font_manager import findfont, get_font
 
-from gapbench.reports.tables.terminal import fitted, told_apart
+from gapbench.reports.tables.leaderboard import PAPER
+from gapbench.reports.tables.terminal import told_apart
 
 _SHORTEST = 4
 
@@ -36,9 +37,17 @@ def within(name: str, room: float, size: float) -> str:
         size: of the font in points.
     """
     length = len(name)
-    while length > _SHORTEST and width(fitted(name, length), size) > room:
+    while length > _SHORTEST and width(_cut(name, length), size) > room:
         length -= 1
-    return fitted(name, length)
+    return _cut(name, length)
+
+
+def _cut(name: str, length: int) -> str:
+    """Cut a name at its end, where readers look for what is missing."""
+    if len(name) <= length:
+        return name
+    mark = PAPER if name.endswith(PAPER) else ""
+    return f"{name[: length - len(mark) - 1].rstrip(' ,/')}\N{HORIZONTAL ELLIPSIS}{mark}"
 
 
 def all_within(names: Sequence[str], room: float, size: float) -> list[str]:

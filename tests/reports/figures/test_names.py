@@ -5,7 +5,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from gapbench.reports.figures import layout, tradeoff
+from gapbench.reports.figures import layout, measure, tradeoff
+from gapbench.reports.tables.leaderboard import PAPER
 
 NAMES = [f"lora / {'a' * 60}{end}{'b' * 60}" for end in "xyz"]
 
@@ -27,3 +28,9 @@ def test_names_beside_points_are_told_apart() -> None:
     board: Any = SimpleNamespace(rows=[*rows, SimpleNamespace(name="head", cost=None, **known)])
     shown = [point.text for point in tradeoff._points(board, "cost")]
     assert len(set(shown)) == len(shown) == 3
+
+
+def test_name_without_room_is_cut_at_its_end() -> None:
+    """Where readers look for what is missing; a mark of the paper protocol stays."""
+    assert measure.within("lora / rank 16, all linear layers", 1.0, 7) == "lora / rank 16, all…"
+    assert measure.within(f"lora / rank 16, all linear layers{PAPER}", 1.5, 7).endswith(f"…{PAPER}")
