@@ -19,8 +19,8 @@ from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
 from gapbench.reports.verdict.model import Verdict
 
+PRIMES = " Primes beside marks tell the variants of a method apart."
 _known: "WeakKeyDictionary[Evidence, list[Board]]" = WeakKeyDictionary()
-_FILLS = ("full", "none", "left", "bottom", "right", "top")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Board:
 
     def named(self, row: Any) -> Named:
         """Return a row's name and look."""
-        return Named(row.name, self.looks[row.name])
+        said = tip(row.method, f"{row.name}: {self.about(row)}")
+        return Named(row.name, self.looks[row.name], said)
 
     def tip(self, row: Any, text: str) -> str:
         """Return the `gid` of a mark of a row: its method, what it shows, and its settings."""
@@ -122,7 +123,7 @@ def _blocks(evidence: Evidence) -> list[Board]:
 
 
 def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerStyle]:
-    """Return how rows look, by their names; variants of a method differ in how they are filled.
+    """Return how rows look, by their names; variants of a method differ in their primes.
 
     Args:
         table: rows of `summarise` that may be compared.
@@ -131,10 +132,9 @@ def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerSt
     found: dict[str, MarkerStyle] = {}
     variants: Counter[str] = Counter()
     for row in sorted(rows(table), key=lambda row: row.variant != "default"):
-        fill = _FILLS[variants[row.method] % len(_FILLS)]
+        primes = variants[row.method]
         variants[row.method] += 1
-        look = MarkerStyle(colours[row.method], marker(row.method), fill)
-        found[row.name] = look
+        found[row.name] = MarkerStyle(colours[row.method], marker(row.method), primes)
     return found
 
 

@@ -1,6 +1,7 @@
 """Differences to the reference on one task: score, gap, ECE and cost side by side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -8,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import Board
+from gapbench.reports.figures.board import PRIMES, Board
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
 from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.theme import INK, style, tip
+from gapbench.reports.prose.card_points import settings
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.words import listed as names_of
@@ -39,7 +41,7 @@ def forest(board: Board) -> FigureArtifact | None:
         f"Each method minus {verdict.reference}, {board.place}: mean and 95 % interval, wide "
         "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
         f"marks: no difference shown. Training cost is in multiples of {verdict.reference}'s."
-        f"{_not_drawn(verdict)}"
+        f"{PRIMES if any(each.look.primes for each in named) else ''}{_not_drawn(verdict)}"
     )
     with style():
         labels = [_label(verdict, name, board.metric) for name in outcomes]
@@ -71,7 +73,8 @@ def draw_differences(axis: Axes, board: Board, outcome: Outcome) -> bool:
 def _drawn(board: Board) -> tuple[list[Entry], list[Named]]:
     """Return the entries that are compared with the reference, and their names and looks."""
     entries = [each for each in board.verdict.entries if _compared(each)][:_MOST]
-    return entries, [Named(each.name, board.looks[each.name]) for each in entries]
+    found = {row.name: board.named(row) for row in board.rows}
+    return entries, [found[each.name] for each in entries]
 
 
 def _not_drawn(verdict: Verdict) -> str:
@@ -123,14 +126,18 @@ def _finding(board: Board) -> str:
 def _draw(axis: Axes, place: int, entry: Entry, found: Contrast | None, look: MarkerStyle) -> None:
     if found is None or found.difference is None:
         return
-    said = tip(entry.method, f"{entry.name}: {_said(found)}")
+    said = _tip(entry, _said(found))
     width = 2.0 if found.claim else 1.0
     if found.low is not None and found.high is not None:
         axis.plot(
             [found.low, found.high], [place] * 2, color=look.colour, linewidth=width, gid=said
         )
-    shown = MarkerStyle(look.colour, look.marker, "full" if found.claim else "none")
+    shown = MarkerStyle(look.colour, look.marker, hollow=not found.claim)
     mark(axis, found.difference, place, shown, gid=said)
+
+
+def _tip(entry: Entry, text: str) -> str:
+    return tip(entry.method, ". ".join(filter(None, (f"{entry.name}: {text}", settings(entry)))))
 
 
 def _said(found: Contrast) -> str:
@@ -146,9 +153,9 @@ def _draw_costs(axis: Axes, entries: Sequence[Entry], named: Sequence[Named]) ->
     axis.axvline(1, color=INK, linewidth=0.8)
     for place, (cost, each) in enumerate(zip(costs, named, strict=True)):
         if cost:
-            said = tip(entries[place].method, f"{each.name}: {times(cost)} the training cost")
+            said = _tip(entries[place], f"{times(cost)} the training cost")
             axis.plot([1, cost], [place] * 2, color=each.look.colour, linewidth=1, gid=said)
-            mark(axis, cost, place, each.look, gid=said)
+            mark(axis, cost, place, replace(each.look, primes=0), gid=said)
             axis.annotate(
                 times(cost),
                 (max(cost, 1), place),
@@ -156,6 +163,7 @@ def _draw_costs(axis: Axes, entries: Sequence[Entry], named: Sequence[Named]) ->
                 textcoords="offset points",
                 va="center_baseline",
                 fontsize=7,
+                gid=said,
             )
     by_orders(axis, base=2, ticks=LogLocator(base=2, numticks=5))
     low, high = min([*known, 1.0]), max([*known, 1.0])

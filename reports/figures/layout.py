@@ -27,19 +27,28 @@ LINE = 0.168
 
 @dataclass(frozen=True)
 class MarkerStyle:
-    """How a method's mark looks: with its colour and marker, hollow or half filled for variants."""
+    """How a mark looks: with its method's colour and marker, and primes for variants of that.
+
+    Attributes:
+        colour: placeholder colour of the method.
+        marker: of the method.
+        primes: number of primes, 0 for the first variant.
+        hollow: whether no difference is shown.
+    """
 
     colour: str
     marker: str = "o"
-    fill: str = "full"
+    primes: int = 0
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
 class Named:
-    """A line of a list."""
+    """A line of a list: its name, its mark, and the `theme.tip` of both where there is one."""
 
     name: str
     look: MarkerStyle
+    said: str | None = None
 
 
 def panels(
@@ -153,13 +162,26 @@ def _put_names(axis: Axes, names: Sequence[Named], shown: Sequence[str]) -> None
     axis.set_yticks(range(len(names)), shown)
     scale = axis.figure.dpi_scale_trans
     left = axis.get_yaxis_transform() + ScaledTranslation(-0.09, 0, scale)
-    for place, each in enumerate(names):
-        mark(axis, 0, place, each.look, transform=left, clip_on=False)
+    for place, (each, label) in enumerate(zip(names, axis.get_yticklabels(), strict=True)):
+        mark(axis, 0, place, each.look, transform=left, clip_on=False, gid=each.said)
+        label.set_gid(each.said)
 
 
 def mark(axis: Axes, x: float, y: float, look: MarkerStyle, **settings: Any) -> None:
     """Draw the mark of a method; a ``gid`` made by `theme.tip` says what it shows."""
     axis.plot([x], [y], **_mark(look), **settings)
+    if look.primes:
+        axis.annotate(
+            "\N{PRIME}" * look.primes,
+            (x, y),
+            (2, -1),
+            xycoords=settings.get("transform", "data"),
+            textcoords="offset points",
+            color=look.colour,
+            fontsize=8,
+            annotation_clip=settings.get("clip_on"),
+            gid=settings.get("gid"),
+        )
 
 
 def head(axes: Sequence[Axes], names: Sequence[str], texts: Sequence[str]) -> None:
@@ -186,14 +208,11 @@ def marking(label: str, marker: str, **settings: Any) -> Line2D:
 
 
 def _mark(look: MarkerStyle) -> dict[str, Any]:
-    hollow = look.fill == "none"
     return {
         "linestyle": "",
         "marker": look.marker,
         "color": look.colour,
-        "fillstyle": "full" if hollow else look.fill,
-        "markerfacecolor": PAGE if hollow else look.colour,
-        "markerfacecoloralt": PAGE,
+        "markerfacecolor": PAGE if look.hollow else look.colour,
     }
 
 

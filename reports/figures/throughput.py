@@ -48,13 +48,13 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
         "worse. Time is a run's share of what its stack took."
     )
     with style():
-        named = [Named(name, looks[name]) for name in names]
+        methods = dict(zip(data["name"], data["method"], strict=True))
+        named = [Named(name, looks[name], tip(methods[name], name)) for name in names]
         figure, axes = listed(named, [*_MEASURES.values()])
         for axis, column in zip(axes, _MEASURES, strict=True):
             for place, name in enumerate(names):
                 ratios = data.loc[data["name"] == name, column].dropna()
-                method = str(data.loc[data["name"] == name, "method"].iloc[0])
-                _draw_ratios(axis, place, ratios.tolist(), looks[name], name, method)
+                _draw_ratios(axis, place, ratios.tolist(), looks[name], name, methods[name])
             _by_doubling(axis)
     known = speed.dropna()
     return FigureArtifact(f"throughput-{number}", title, figure, data, _finding(known, reference))

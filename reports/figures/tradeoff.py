@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import Board, identity
+from gapbench.reports.figures.board import PRIMES, Board, identity
 from gapbench.reports.figures.labels import SIZE, Point, write_names
 from gapbench.reports.figures.layout import mark, panels
 from gapbench.reports.figures.measure import all_within
@@ -60,6 +60,7 @@ def tradeoff(board: Board) -> FigureArtifact | None:
     title = (
         f"Test {board.metric} ({word} is better) against generalization gap and training cost "
         f"(further left is better), {board.place}, means over seeds. Upright bars: 95 % intervals."
+        + (PRIMES if any(drawn.named(row).look.primes for row in drawn.rows) else "")
         + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():
