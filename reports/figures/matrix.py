@@ -21,8 +21,8 @@ from gapbench.reports.verdict.model import Verdict
 _NUMBERED = 12
 """Up to so many tasks, cells bear their numbers."""
 
-_PALE = 0.25
-"""Share of the depth of colour that a difference has which is not shown."""
+_LEAST = 0.25
+"""Depth of colour of the smallest difference that is shown; one that is not has none."""
 
 _MOST = 45
 _LONGEST = 2.0
@@ -43,7 +43,9 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     data = _data(boards, outcome)
     if data.empty or data["place"].nunique() < 2:
         return None
-    means = data.groupby("name", sort=False)["depth"].mean().sort_values(ascending=False)
+    means = data.groupby("name", sort=False)[["depth", "relative"]].mean()
+    means = means.sort_values(["depth", "relative"], ascending=False)
+    data = data.drop(columns="relative")
     order = [str(name) for name in means.index]
     drawn = (
         f" {_MOST} of {len(order)} methods are drawn: the best and the worst; the tables hold all."
@@ -59,12 +61,12 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     reference = reference_in_words(boards)
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
-        f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; without a "
-        "sign, and pale, no difference is shown. Depth of colour is relative to the largest "
+        f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; grey and "
+        "without a sign, no difference is shown. Depth of colour is relative to the largest "
         f"difference of the same metric.{more}"
     )
     with style():
-        figure = _draw(depth, texts, reference)
+        figure = _draw(depth, texts)
     return FigureArtifact(
         f"matrix-{outcome}", title, figure, data, _finding(data, outcome, reference)
     )
@@ -90,8 +92,9 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
     if data.empty:
         return data
     largest = data["difference"].abs().groupby(data["metric"]).transform("max")
-    depth = (data.pop("sign") * data["difference"] / largest).fillna(0.0)
-    return data.assign(depth=depth.where(data["claim"] != "", _PALE * depth))
+    relative = (data.pop("sign") * data["difference"] / largest).fillna(0.0)
+    depth = np.sign(relative) * (_LEAST + (1 - _LEAST) * relative.abs())
+    return data.assign(depth=depth.where(data["claim"] != "", 0.0), relative=relative)
 
 
 def _finding(data: pd.DataFrame, outcome: Outcome, reference: str) -> str:
@@ -115,7 +118,7 @@ def _places(verdicts: Sequence[Verdict]) -> list[str]:
     return [", ".join(filter(None, (getattr(v, name) for name in fields))) for v in verdicts]
 
 
-def _draw(depth: pd.DataFrame, texts: pd.DataFrame, reference: str) -> Figure:
+def _draw(depth: pd.DataFrame, texts: pd.DataFrame) -> Figure:
     """Draw the cells; the tables have a row per method and a column per task."""
     numbered = len(depth.columns) <= _NUMBERED
     rows = all_within([str(name) for name in depth.index], _LONGEST, 7.5)
@@ -129,10 +132,10 @@ def _draw(depth: pd.DataFrame, texts: pd.DataFrame, reference: str) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height))
     shown = texts if numbered else None
-    colour = heatmap(axis, depth.set_axis(rows, axis=0), shown, "vlag_r", low=-1.0)
+    colour = heatmap(axis, depth.set_axis(rows, axis=0), shown, "coolwarm_r", low=-1.0)
     anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}
     axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
-    meanings = {1.0: "shown to be better", 0.0: f"as {reference}", -1.0: "shown to be worse"}
+    meanings = {1.0: "shown to be better", 0.0: "no difference shown", -1.0: "shown to be worse"}
     handles = [
         Patch(facecolor=colour(at), edgecolor=RULE, linewidth=0.5, label=text)
         for at, text in meanings.items()

@@ -1,0 +1,32 @@
+"""Cells of every method on every task: their colours claim no more than their signs do."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.collections import QuadMesh
+
+from gapbench.reports.figures.board import boards
+from gapbench.reports.figures.matrix import SIGNS, matrix
+from gapbench.reports.render.report import gather
+from tests.support.known_truth import write
+from tests.support.results_folder import make_task
+
+
+def test_only_differences_that_are_shown_have_a_colour(tmp_path: Path) -> None:
+    """All others are of one grey, which is not that of the page, where nothing was run."""
+    for draw, name in enumerate(("first", "second")):
+        levels = {"lora": 1.0, "dora": 1.2, "bitfit": 0.9, "full": 5.0}
+        write(tmp_path, levels, task=make_task(name), draw=draw)
+    artifact = matrix(boards(gather(tmp_path)), "score")
+    assert artifact is not None
+    axis = artifact.figure.axes[0]
+    (cells,) = [each for each in axis.collections if isinstance(each, QuadMesh)]
+    artifact.figure.draw_without_rendering()
+    texts = [each.get_text() for each in axis.texts]
+    faces = np.asarray(cells.get_facecolor())[:, :3]
+    shown = np.array([text.endswith(tuple(SIGNS.values())) for text in texts])
+    assert 0 < shown.sum() < len(shown)
+    grey = np.ptp(faces, axis=1) < 0.01
+    assert (grey == ~shown).all()
+    assert faces[grey].max() < 0.9
+    assert "relative" not in artifact.data
