@@ -16,6 +16,8 @@ from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.words import times
 
 _MOST = 40
+_CLEAR = 1.1
+"""A method is called faster from this multiple on; less may be chance or load."""
 _MEASURES = {
     "tokens_per_second": "tokens per second",
     "milliseconds_per_step": "time per step",
@@ -56,26 +58,40 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
                 ratios = data.loc[data["name"] == name, column].dropna()
                 _draw_ratios(axis, place, ratios.tolist(), looks[name], name, methods[name])
             _by_doubling(axis)
-    known = speed.dropna()
-    return FigureArtifact(f"throughput-{number}", title, figure, data, _finding(known, reference))
+    return FigureArtifact(f"throughput-{number}", title, figure, data, _finding(data, reference))
 
 
-def _finding(known: pd.Series, reference: str) -> str:
-    """Say which of the methods beside the reference is fastest, which slowest.
+def _finding(data: pd.DataFrame, reference: str) -> str:
+    """Say which method is fastest and which slowest, where all tasks agree that it is clearly so.
 
     Args:
-        known: multiples of the reference's tokens per second by name, the largest first.
+        data: a row for each method beside the reference and each task: "name", and multiples of
+            the reference's "tokens_per_second".
         reference: name of the reference.
     """
-    if known.empty:
+    known = data.dropna(subset="tokens_per_second").groupby("name")["tokens_per_second"]
+    speeds = known.agg(["median", "min", "max"]).sort_values("median")
+    if speeds.empty:
         return ""
-    first = (
-        f"{known.index[0]} trains on {times(known.iloc[0])} the tokens per second of {reference}"
-    )
-    if len(known) == 1:
-        return f"{first}."
-    last = f"{known.index[-1]}, the slowest, on {times(known.iloc[-1])}"
-    return f"Of the methods beside {reference}, {first}, the most; {last}."
+    slow, fast = speeds.iloc[0], speeds.iloc[-1]
+    found = {}
+    if fast["min"] > 1 and fast["median"] >= _CLEAR:
+        found["fastest"] = fast
+    if slow["max"] < 1 and slow["median"] <= 1 / _CLEAR:
+        found["slowest"] = slow
+    if not found:
+        near = speeds["max"].max() < _CLEAR and speeds["min"].min() > 1 / _CLEAR
+        return (
+            f"In tokens per second, all methods are within a tenth of {reference}."
+            if near
+            else f"Which methods train faster than {reference} differs by task."
+        )
+    said = [
+        f"{each.name}{f', the {word},' if len(speeds) > 1 else ''} on {times(each['median'])}"
+        for word, each in found.items()
+    ]
+    first = said[0].replace(" on ", " trains on ", 1) + f" the tokens per second of {reference}"
+    return "; ".join([first, *said[1:]]) + "."
 
 
 def machines(boards: Sequence[Board]) -> list[str]:

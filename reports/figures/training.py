@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from gapbench.reports.document.model import FigureArtifact
@@ -149,10 +150,12 @@ def draw_curves(axis: Axes, board: Board, row: Any, of: str) -> bool:
 
 
 def _draw_checkpoints(axis: Axes, row: Any) -> None:
-    """Mark the steps of the chosen checkpoints at the foot of axes."""
-    chosen, foot = row.checkpoints, axis.get_xaxis_transform()
+    """Mark the steps of the chosen checkpoints: triangles that stand on the foot of axes."""
+    chosen, size = row.checkpoints, 4
+    half = ScaledTranslation(0, (size / 2 + 0.5) / 72, axis.figure.dpi_scale_trans)
+    foot = axis.get_xaxis_transform() + half  # or the axis runs through them
     axis.plot(
-        chosen, [0.0] * len(chosen), "^", color=INK, markersize=4, transform=foot, clip_on=False
+        chosen, [0.0] * len(chosen), "^", color=INK, markersize=size, transform=foot, clip_on=False
     )
 
 

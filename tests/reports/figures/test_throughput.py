@@ -1,26 +1,42 @@
 """What the figure of speed says in words."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pytest
 
 from gapbench.reports.figures.throughput import _finding
 from gapbench.reports.tables.words import times
 
+BY_TASK = "Which methods train faster than lora differs by task."
+
 
 @pytest.mark.parametrize(
     ("multiples", "said"),
     [
         ({}, ""),
-        ({"dora": 0.5}, f"dora trains on {times(0.5)} the tokens per second of lora."),
+        ({"dora": [0.5]}, f"dora trains on {times(0.5)} the tokens per second of lora."),
         (
-            {"dora": 0.5, "full": 0.1},
-            f"Of the methods beside lora, dora trains on {times(0.5)} the tokens per second of "
-            f"lora, the most; full, the slowest, on {times(0.1)}.",
+            {"dora": [1.5, 2.5], "full": [0.1], "head": [0.9]},
+            f"dora, the fastest, trains on {times(2)} the tokens per second of lora; full, the "
+            f"slowest, on {times(0.1)}.",
+        ),
+        (
+            {"dora": [1.0, 1.02], "full": [0.5, 0.7]},
+            f"full, the slowest, trains on {times(0.6)} the tokens per second of lora.",
+        ),
+        ({"head": [0.6, 3.6]}, BY_TASK),
+        ({"head": [0.6, 3.6], "dora": [0.9, 2.0]}, BY_TASK),
+        (
+            {"head": [1.05, 1.04], "dora": [0.95, 1.0]},
+            "In tokens per second, all methods are within a tenth of lora.",
         ),
     ],
 )
-def test_finding_is_of_the_methods_beside_the_reference(
-    multiples: dict[str, float], said: str
+def test_finding_names_a_method_only_where_all_tasks_agree(
+    multiples: dict[str, Sequence[float]], said: str
 ) -> None:
-    """It may be faster than all of them."""
-    assert _finding(pd.Series(multiples, dtype=float), "lora") == said
+    """And where it is a tenth faster or slower than the reference, in the median."""
+    rows = [(name, each) for name, found in multiples.items() for each in found]
+    data = pd.DataFrame(rows, columns=["name", "tokens_per_second"])
+    assert _finding(data.astype({"tokens_per_second": float}), "lora") == said

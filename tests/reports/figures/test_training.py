@@ -59,3 +59,15 @@ def test_run_that_ended_early_shares_the_points_of_the_others(tmp_path: Path) ->
     found = _drawn(tmp_path, [0, 20, 40, 60, 80], [0, 20, 40])
     assert _of(found, "validation")["step"].tolist() == [0, 20, 40]
     assert "the shortest run" not in found.title
+
+
+def test_triangles_of_checkpoints_stand_on_the_axis(tmp_path: Path) -> None:
+    """None is cut by it."""
+    figure = _drawn(tmp_path, [0, 20, 40]).figure
+    figure.draw_without_rendering()
+    axis = figure.axes[1]
+    (triangles,) = [line for line in axis.lines if line.get_marker() == "^"]
+    places = triangles.get_transform().transform(triangles.get_xydata())
+    half = triangles.get_markersize() / 2 * figure.dpi / 72
+    assert len(places)
+    assert (places[:, 1] - half >= axis.get_window_extent().y0).all()
