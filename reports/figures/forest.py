@@ -16,8 +16,7 @@ from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.prose.card_points import settings
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.words import listed as names_of
-from gapbench.reports.tables.words import signed, times
+from gapbench.reports.tables.words import few, signed, times
 from gapbench.reports.verdict.model import Contrast, Entry, Verdict
 
 _NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE", "nll": "NLL"}
@@ -118,7 +117,7 @@ def _finding(board: Board) -> str:
             ]
             if found:
                 name = board.metric if outcome == "score" else _NAMES[outcome]
-                said.append(f"{claim} in {name}: {names_of(found)}")
+                said.append(f"{claim} in {name}: {few(found)}")
     shown = "; ".join(said) or "no method is shown to differ in score, gap or ECE"
     return f"Against {verdict.reference} on {verdict.task}: {shown}."
 

@@ -21,7 +21,7 @@ from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.row_status import that_train
 from gapbench.reports.tables.terminal import number, short
-from gapbench.reports.tables.words import listed
+from gapbench.reports.tables.words import few
 
 AXES = {
     "score": ("test score", "", "high"),
@@ -154,5 +154,5 @@ def _finding(board: Board) -> str:
     ]
     return (
         f"On {board.rows[0].task}, no other method has both a better mean {board.metric} and a "
-        f"narrower mean gap than {listed(best)}."
+        f"narrower mean gap than {few(best)}."
     )

@@ -29,7 +29,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, marker, style
 from gapbench.reports.tables.terminal import number, place
 from gapbench.reports.tables.tuning import Tuned
-from gapbench.reports.tables.words import listed as words
+from gapbench.reports.tables.words import few
 
 _MOST, _METHODS, _SETTINGS = 40, 6, 3
 _FIRST = ("learning_rate", "rank")
@@ -119,7 +119,7 @@ def outcomes(searches: Searches) -> FigureArtifact | None:
             estimates(axis, means, (low, high), names)
     data = pd.DataFrame([_outcome(each) for each in drawn])
     helped = [each.name for each in drawn if (each.gain.low or 0.0) > 0]
-    finding = f"The interval of the gain lies above zero for {words(helped) or 'no method'}."
+    finding = f"The interval of the gain lies above zero for {few(helped) or 'no method'}."
     return FigureArtifact(f"outcomes-{searches.stem}", title, figure, data, finding)
 
 
@@ -163,7 +163,7 @@ def sensitivity(searches: Searches) -> FigureArtifact | None:
 
 
 def _best(drawn: Sequence[Tuned]) -> str:
-    return words([f"{each.name} {number(each.best)}" for each in drawn])
+    return few([f"{each.name} {number(each.best)}" for each in drawn])
 
 
 def _draw_sensitivity(searches: Searches, drawn: Sequence[Tuned]) -> Figure:

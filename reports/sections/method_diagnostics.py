@@ -15,7 +15,7 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.tables.diagnostics import findings
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, number
-from gapbench.reports.tables.words import listed
+from gapbench.reports.tables.words import few
 
 ORDER = 70
 
@@ -80,7 +80,7 @@ def _selection(name: str, noun: str, data: pd.DataFrame) -> str:
     mean = number(float(data["selected"].sum()) / seeds, 1)
     text = f"{name} trains {mean} of {len(counts)} {noun}s, mean over {_seeds(seeds)}"
     if seeds > 1:
-        same = f"{noun}{'' if len(always) == 1 else 's'} {listed(always)}"
+        same = f"{noun}{'' if len(always) == 1 else 's'} {few(always)}"
         text += f"; {same} in all seeds" if always else "; none in all seeds"
     return f"{text}."
 

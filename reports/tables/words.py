@@ -9,6 +9,8 @@ from gapbench.reports.tables.terminal import number
 
 NAMED = 8
 """Up to so many methods are named in a sentence."""
+FEW = 4
+"""Up to so many are named in a caption."""
 
 
 def listed(names: list[str]) -> str:
@@ -19,6 +21,13 @@ def listed(names: list[str]) -> str:
 def named(names: list[str]) -> str:
     """Return names as "a, b and c", or how many there are, if they are many."""
     return listed(names) if len(names) <= NAMED else f"{len(names)} others"
+
+
+def few(names: list[str]) -> str:
+    """Return names as "a, b and c", the first ones if they are many, with how many others."""
+    others = len(names) - FEW
+    more = [f"{others} other{'' if others == 1 else 's'}"] if others > 0 else []
+    return listed([*names[:FEW], *more])
 
 
 def interval(low: Any, high: Any) -> str:

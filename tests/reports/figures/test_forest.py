@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from gapbench.reports.figures import board as boards_of
-from gapbench.reports.figures import forest, theme
+from gapbench.reports.figures import forest, theme, tradeoff
 from gapbench.reports.figures.board import Board
 from gapbench.reports.render.report import gather
 from tests.support.known_truth import write
@@ -55,3 +55,15 @@ def test_names_and_costs_belong_to_their_method_and_tell_its_settings(board: Boa
         assert [name] in texts
         assert any(each and each[0].endswith("\N{MULTIPLICATION SIGN}") for each in texts)
         assert all("rank" in title or "learning rate" in title for title, _ in groups)
+
+
+def test_finding_names_four_of_many(tmp_path: Path) -> None:
+    """The figure and the tables show the others."""
+    names = ("dora", "bitfit", "full", "head", "rslora", "ivon")
+    write(tmp_path, {"lora": 1.0} | dict.fromkeys(names, 4.0))
+    (found,) = boards_of.boards(gather(tmp_path))
+    for artifact in (forest.forest(found), tradeoff.tradeoff(found)):
+        assert artifact is not None
+        for said in artifact.finding.split(";"):
+            assert sum(name in said for name in names) <= 4
+    assert " and 2 others" in forest._finding(found)

@@ -7,7 +7,7 @@ import pytest
 
 from gapbench.reports.prose.phrases import advantage, change
 from gapbench.reports.tables.terminal import short
-from gapbench.reports.tables.words import at_most, telling, times
+from gapbench.reports.tables.words import at_most, few, telling, times
 from gapbench.reports.verdict.model import Contrast
 from tests.support.known_truth import verdicts_of, write
 
@@ -62,3 +62,12 @@ def test_small_numbers_keep_sign_and_size() -> None:
         "10",
         "12",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, ""), (2, "a and b"), (4, "a, b, c and d"), (5, "a, b, c, d and 1 other")],
+)
+def test_captions_name_a_few(number: int, said: str) -> None:
+    """A list of nearly all says nothing."""
+    assert few(list("abcde")[:number]) == said
