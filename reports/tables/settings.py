@@ -32,7 +32,7 @@ def with_differences(table: pd.DataFrame, results: LoadedResults) -> pd.DataFram
             table.loc[part.index[part["setting"] == name], "differs"] = said
     for _, board in table.groupby(BOARD, sort=False):
         if versions := _versions(results, board):
-            said = f"code {len(versions)} versions: {', '.join(versions)}"
+            said = f"{versions} versions of the code"
             own = table.loc[board.index, "differs"]
             table.loc[board.index, "differs"] = own.where(own == "", own + ", ") + said
     return table
@@ -48,12 +48,12 @@ def told_apart(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _versions(results: LoadedResults, board: pd.DataFrame) -> list[str]:
-    """Return the versions of the code that made the runs of a board, if there are several."""
+def _versions(results: LoadedResults, board: pd.DataFrame) -> int:
+    """Count the versions of the code that made the runs of a board; 0 if there is but one."""
     runs = results.runs
     own = runs[runs["config_hash"].isin(board["config_hash"]) & (runs["code_hash"] != "")]
-    versions = [str(each)[:8] for each in dict.fromkeys(own["code_hash"])]
-    return versions if len(versions) > 1 else []
+    versions = own["code_hash"].nunique()
+    return versions if versions > 1 else 0
 
 
 def _text(value: Any) -> str:
