@@ -99,6 +99,7 @@ def page(document: Document) -> str:
     # A number and its per cent sign stay on one line.
     environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     environment.filters["explained"] = _explained
+    environment.filters["parted"] = _parted
     figures = _Figures()
     drawn = {artifact.name: figures.markup(artifact) for artifact in _artifacts(document)}
     script = f"\n{_source('report.js')}\n"
@@ -129,6 +130,11 @@ def _policy(script: str) -> str:
     """Allow nothing but what stands in the page, and of scripts this one alone."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _parted(text: str) -> Markup:
+    """Return a name whose lines may end where it joins words, and elsewhere only if they must."""
+    return _constant(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
 
 
 def _explained(text: str) -> Markup:

@@ -68,7 +68,7 @@ function apply() {
   const count = `${rows.length - hidden} of ${rows.length} table rows shown, ${hidden} hidden`;
   const chosen = FACETS.filter((name) => wanted.get(name).size)
     .map((name) => `${name} ${[...wanted.get(name)].join(", ")}`).join("; ");
-  filters.querySelector("output").textContent = chosen ? `${count}. Filter: ${chosen}.` : "";
+  document.querySelector("output").textContent = chosen ? `${count}. Filter: ${chosen}.` : "";
   for (const details of filters.querySelectorAll(".facet")) {
     const n = wanted.get(details.dataset.facet).size;
     details.querySelector("summary span").textContent = n ? `${n} chosen` : "all";
@@ -116,6 +116,13 @@ clear.addEventListener("click", () => {
 filters.addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", restore);
 restore();
+
+// Contents and filters stand beside the report where there is room, else folded above the answer.
+const menu = document.getElementById("menu");
+const room = matchMedia("(min-width: 78rem)");
+const fold = () => { menu.open = room.matches; };
+room.addEventListener("change", fold);
+fold();
 
 // Dark or light as the system has it, until the button says otherwise.
 const theme = document.getElementById("theme");
