@@ -10,12 +10,22 @@ GLOSSARY: Mapping[str, str] = {
     "much better a model does on what it has seen.",
     "calibration error (ECE)": "How far stated confidence and the share of right answers lie "
     "apart, averaged over 15 groups of confidence.",
+    "reliability diagram": "Shares of right answers over stated confidence: on the diagonal the "
+    "two agree, below it a model is overconfident.",
+    "temperature": "A number fitted on validation by which the outputs of a model are divided, so "
+    "that its confidence fits; above 1 the model was overconfident.",
+    "Brier score": "The mean squared error of the stated probabilities; lower is better.",
     "NLL": "Negative log-likelihood: the mean surprise at the right answers, in nats; lower is "
     "better.",
     "reference": "The method that all others are compared with, plain LoRA unless the suite names "
     "another.",
     "seed": "A number that fixes all chance in a training run; several seeds show how far chance "
     "moves the result.",
+    "collapsed": "Said of seeds that lie far below the others of their row, as where training fell "
+    "back to guessing.",
+    "checkpoint": "The state of a model at a step of training; scores are of the one that "
+    "validation chose, unless the protocol says otherwise.",
+    "median": "The value in the middle: as many others lie above it as below.",
     "95 % interval": "A range that holds the true value in 95 of 100 such studies.",
     "all comparisons together": "Intervals of differences are wide enough that in 95 of 100 such "
     "studies not one of them misses the true difference.",
@@ -36,11 +46,18 @@ GLOSSARY: Mapping[str, str] = {
 """Each term in the form that the page lists, with its explanation."""
 
 _FORMS: Mapping[str, str] = {
+    "score": "scores?",
     "generalization gap": "generalization gap",
     "calibration error (ECE)": r"calibration error(?: \(ECE\))?|ECE",
+    "reliability diagram": "reliability diagrams?|diagonal",
+    "temperature": "temperature(?: scaling)?",
+    "Brier score": "Brier(?: score)?",
     "NLL": "NLL",
     "reference": "reference",
     "seed": "seeds?",
+    "collapsed": "collapsed?",
+    "checkpoint": "checkpoints?",
+    "median": "median",
     "95 % interval": r"95\s% (?:interval|confidence)",
     "all comparisons together": "all comparisons (?:taken )?together",
     "shown to be better": "shown to (?:be better|beat)",

@@ -78,6 +78,30 @@ class _Figures:
         return f' class="{self.names.setdefault(found[1], f"s{len(self.names)}")}"'
 
 
+@dataclass
+class _Explainer:
+    """Leads from the first mention of a statistical term in a section to its sentence."""
+
+    met: set[str] = field(default_factory=set)
+
+    def begin(self) -> str:
+        """Begin a section."""
+        self.met.clear()
+        return ""
+
+    def explained(self, text: str) -> Markup:
+        escaped = str(escape(text.replace(" %", "\N{NO-BREAK SPACE}%")))
+        return _constant(PATTERN.sub(self._link, escaped))
+
+    def _link(self, found: re.Match[str]) -> str:
+        term = term_of(found)
+        if term in self.met:
+            return found[0]
+        self.met.add(term)
+        said = escape(GLOSSARY[term])
+        return f'<a class="term" href="#{anchor(term)}" title="{said}">{found[0]}</a>'
+
+
 def write(document: Document, path: Path) -> None:
     """Write a document as a page.
 
@@ -98,7 +122,8 @@ def page(document: Document) -> str:
     )
     # A number and its per cent sign stay on one line.
     environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
-    environment.filters["explained"] = _explained
+    explainer = _Explainer()
+    environment.filters["explained"] = explainer.explained
     environment.filters["parted"] = _parted
     figures = _Figures()
     drawn = {artifact.name: figures.markup(artifact) for artifact in _artifacts(document)}
@@ -120,6 +145,7 @@ def page(document: Document) -> str:
         style=_constant(_source("report.css")),
         drawing=figures.css(),
         points=_points,
+        begin=explainer.begin,
         anchor=anchor,
         script=_constant(_source("report.js")),
         policy=_policy(script),
@@ -135,18 +161,6 @@ def _policy(script: str) -> str:
 def _parted(text: str) -> Markup:
     """Return a name whose lines may end where it joins words, and elsewhere only if they must."""
     return _constant(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
-
-
-def _explained(text: str) -> Markup:
-    """Return text in which every statistical term leads to its sentence in the glossary."""
-    escaped = str(escape(text.replace(" %", "\N{NO-BREAK SPACE}%")))
-    return _constant(PATTERN.sub(_link, escaped))
-
-
-def _link(found: re.Match[str]) -> str:
-    term = term_of(found)
-    said = escape(GLOSSARY[term])
-    return f'<a class="term" href="#{anchor(term)}" title="{said}">{found[0]}</a>'
 
 
 def _points(artifact: FigureArtifact) -> str:

@@ -160,6 +160,7 @@ def test_every_term_is_found_and_explained_in_a_sentence(tmp_path: Path) -> None
     """Each term of the glossary has an anchor of its own; the card's words lead there."""
     assert len({anchor(term) for term in GLOSSARY}) == len(GLOSSARY)
     assert all(said.endswith(".") for said in GLOSSARY.values())
+    assert {term_of(match) for term in GLOSSARY for match in PATTERN.finditer(term)} == {*GLOSSARY}
     made = card(found(tmp_path, {"lora": 0.6, "dora": 0.75}))
     said = " ".join([made.headline, made.certainty, *made.points.values()])
     terms = {term_of(match) for match in PATTERN.finditer(said)}

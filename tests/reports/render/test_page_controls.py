@@ -21,6 +21,7 @@ from gapbench.reports.document.model import (
     Value,
 )
 from gapbench.reports.figures import theme
+from gapbench.reports.prose.glossary import GLOSSARY, anchor
 from gapbench.reports.render import html
 from tests.reports.conftest import Open
 
@@ -260,9 +261,33 @@ def test_button_turns_the_colours_over(open_page: Open, path: Path) -> None:
 def test_columns_explain_themselves(open_page: Open, path: Path) -> None:
     """What a heading means can be read without a mouse, and shows under one."""
     page = open_page(path)
-    assert page.get_by_title("mean over seeds").all_inner_texts() == ["score", "score"]
+    assert page.locator("thead").get_by_title("mean over seeds").all_inner_texts() == [
+        "score",
+        "score",
+    ]
     page.get_by_text("What the columns mean").click()
     expect(page.get_by_text("mean over seeds")).to_be_visible()
+
+
+def test_first_mention_of_a_term_in_a_section_leads_to_its_sentence(
+    open_page: Open, tmp_path: Path
+) -> None:
+    """Wherever it stands: in text, lists, captions, cells and the meaning of columns."""
+    terms = ("seed", "median", "Brier score", "temperature", "collapsed", "checkpoint")
+    columns = (Column("why", "the temperature of NLL", "text"),)
+    parts = (
+        Text("A seed."), Bullets(("One seed, the median.",)), drawn("Brier score of the median"),
+        Table("By checkpoint", "method", columns, (Row("lora", (Value("seeds collapsed"),)),)),
+    )  # fmt: skip
+    sections = (Section("a", "A", parts), Section("b", "B", parts))
+    html.write(Document("t", "s", sections, GLOSSARY), tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html")
+    for name in ("a", "b"):
+        links = page.locator(f"#{name} a.term").evaluate_all(
+            "all => all.map(e => e.getAttribute('href'))"
+        )
+        assert sorted(links) == sorted(f"#{anchor(term)}" for term in (*terms, "NLL"))
+        assert all(page.locator(link).count() == 1 for link in links)
 
 
 def test_hostile_text_stays_text_everywhere(open_page: Open, tmp_path: Path) -> None:

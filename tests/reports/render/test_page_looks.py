@@ -97,24 +97,6 @@ CLIPPED = """
   .filter((e) => e.scrollWidth > e.clientWidth + 1)
 """
 
-# The lines of the name of the first method of the answer.
-LINES = """
-(() => {
-  const lines = new Map();
-  for (const node of e.querySelector("th").childNodes) {
-    if (node.nodeType !== Node.TEXT_NODE) continue;
-    for (let place = 0; place < node.length; place++) {
-      const range = document.createRange();
-      range.setStart(node, place);
-      range.setEnd(node, place + 1);
-      const top = Math.round(range.getBoundingClientRect().top);
-      lines.set(top, (lines.get(top) ?? "") + node.data[place]);
-    }
-  }
-  return [...lines.values()];
-})()
-"""
-
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -214,29 +196,6 @@ def test_answer_shows_every_column_where_a_name_is_longer(open_page: Open, tmp_p
     cut = "(e) => e.scrollWidth - e.clientWidth"
     assert page.evaluate(f"[...document.querySelectorAll('.card .scroll')].map({cut})") == [0]
     assert "label_smoothing" in page.locator(".card thead").first.inner_text()
-
-
-@pytest.mark.parametrize("name", ["airline_tweets", "sick"])
-def test_phone_shows_the_answer_and_its_costs_first(
-    open_page: Open, tmp_path: Path, name: str
-) -> None:
-    """On 390 x 844 pixels: contents are folded, intervals are there, and no name breaks in a word."""
-    study = REPOSITORY / "results" / "reference" / "measured" / name
-    html.write(document(gather(study)), tmp_path / "report.html")
-    page = open_page(tmp_path / "report.html", width=390)
-    assert page.locator("nav").is_hidden()
-    rows = page.locator(".card .columns tbody tr")
-    shown = {each.locator("th").inner_text(): each for each in rows.all()}
-    for cost in ("training cost", "scoring time", "peak memory"):
-        box = shown[cost].bounding_box()
-        assert box is not None
-        assert box["y"] + box["height"] <= 844
-    assert " to " in shown["accuracy"].locator("td").first.inner_text()
-    assert "no difference shown" in shown["accuracy"].inner_text()
-    assert page.locator(".card thead").evaluate(f"(e) => {LINES}") == ["label_", "smoothing"]
-    page.get_by_text("Contents and filters").click()
-    page.get_by_role("link", name="Limits").click()
-    assert page.evaluate("location.hash") == "#limits"
 
 
 def test_print_is_light_and_cuts_no_table(open_page: Open, report: Path) -> None:
