@@ -169,7 +169,8 @@ def build(
         with ThreadPoolExecutor(1) as beside:  # a PDF takes most of its time outside of Python
             typeset = beside.submit(pdf.write, content, built.pdf)
             for path, frame in files.items():
-                put_table(path, frame)
+                units = meanings[path.name]
+                put_table(path, frame, [n for n in units if units[n]["unit"] == "count"])
             put(built.columns, json.dumps(meanings, indent=1) + "\n")
             html.write(content, built.report)
             figure_files.write(content, built.figures)
