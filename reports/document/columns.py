@@ -49,11 +49,13 @@ def shortened(heading: str, hint: str, field: str) -> Field:
     return Field(Column(heading, hint), shown)
 
 
-def ends(heading: str, hint: str, low: str, high: str) -> Field:
+def ends(
+    heading: str, hint: str, low: str, high: str, best: Literal["high", "low"] = "low"
+) -> Field:
     """Show the ends of an interval, sorted by the lower one."""
     first, last = attrgetter(low), attrgetter(high)
     return Field(
-        Column(heading, hint),
+        Column(heading, hint, best=best),
         lambda row: value(first(row), interval(first(row), last(row))),
     )
 

@@ -44,7 +44,7 @@ def _table(verdict: Verdict, colours: Mapping[str, str]) -> Table:
             f"mean over tasks of the {way if share else 'mean test score'}",
             best="high",
         ),
-        Column("95 %", "interval of the mean, for this method alone"),
+        Column("95 %", "interval of the mean, for this method alone", best="high"),
         Column("Δ score", f"mean over tasks of the difference to {reference}{unit}", best="high"),
         Column("gap", "mean over tasks of the generalization gap"),
         Column("Δ gap", f"difference to {reference}{unit}; below zero, this method overfits less"),

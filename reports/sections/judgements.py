@@ -76,9 +76,15 @@ def _scores(evidence: Evidence, part: pd.DataFrame, title: str) -> Table:
         plain(
             "won" if even else "rating", "mean over seeds, items and judges", "score", best="high"
         ),
-        ends("95 %", "interval, for this row alone", "score_ci_low", "score_ci_high"),
+        ends("95 %", "interval, for this row alone", "score_ci_low", "score_ci_high", "high"),
         difference(f"{versus}, on common seeds"),
-        ends("simultaneous 95 %", "interval of it", "vs_reference_low", "vs_reference_high"),
+        ends(
+            "simultaneous 95 %",
+            "interval of it",
+            "vs_reference_low",
+            "vs_reference_high",
+            "high",
+        ),
         plain("items", "items that count", "n_items", 0, best="high"),
         plain("seeds", "seeds with judged answers", "n_seeds", 0, best="high"),
     )

@@ -58,11 +58,17 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
     title = f"{place(first.task, first.backbone, first.start)}: {first.test}"
     fields: list[Field] = [
         plain(first.metric, f"mean over seeds; {better} is better", "score", best=best),
-        ends("95 %", "interval of the score, for this row alone", "score_ci_low", "score_ci_high"),
+        ends(
+            "95 %",
+            "interval of the score, for this row alone",
+            "score_ci_low",
+            "score_ci_high",
+            best,
+        ),
         difference(
             f"minus that of {first.reference or 'the reference'}, on common seeds", best=best
         ),
-        ends("simultaneous 95 %", "interval of it", "vs_reference_low", "vs_reference_high"),
+        ends("simultaneous 95 %", "interval of it", "vs_reference_low", "vs_reference_high", best),
     ]
     if part["own_test"].notna().any():
         hint = f"{first.metric} on the test split of {first.task} itself"
@@ -75,7 +81,7 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
                 lambda row: value(row.change, signed(row.change)),
             ),
             Field(
-                Column("95 % of change", "for this row alone"),
+                Column("95 % of change", "for this row alone", best=best),
                 lambda row: value(
                     row.change_ci_low, interval(row.change_ci_low, row.change_ci_high)
                 ),

@@ -54,6 +54,7 @@ _TUNED = (
         "paired interval, all comparisons together",
         "gain.low",
         "gain.high",
+        best="high",
     ),
 )
 _PUBLISHED = Field(
@@ -111,6 +112,7 @@ def _fields(board: Board) -> Iterator[Field]:
         "interval of the score, for this method alone",
         "score_ci_low",
         "score_ci_high",
+        best,
     )
     yield _of_entry(
         verdict,

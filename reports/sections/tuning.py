@@ -62,6 +62,7 @@ OUTCOME = (
         "paired interval, all comparisons together",
         "gain.low",
         "gain.high",
+        best="high",
     ),
     plain("seeds", "seeds that tuned and default share", "gain.n", 0),
 )

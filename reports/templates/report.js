@@ -74,7 +74,7 @@ function apply() {
     details.querySelector("summary span").textContent = n ? `${n} chosen` : "all";
   }
   clear.hidden = !chosen;
-  for (const note of document.querySelectorAll(".card .whole")) note.hidden = !chosen;
+  for (const note of document.querySelectorAll(".whole")) note.hidden = !chosen;
 }
 
 // The address holds section and filters, as in #leaderboard&task=rte&method=lora&method=dora.

@@ -22,6 +22,12 @@ def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report:
     assert "seeds" in str(marks.first.locator("title").text_content())
     assert page.locator("svg [data-method=head]:not(.dim)").count() == 0
     assert page.locator("svg [data-method=lora].dim").count() == 0
+    findings = page.locator("figure.picture figcaption strong")
+    assert all("Without filters: " in said for said in findings.all_inner_texts() if len(said) > 10)
+    page.get_by_role("button", name="Clear filters").click()
+    assert not any("Without" in said for said in findings.all_inner_texts())
+    page.locator("[data-facet=method] summary").click()
+    page.get_by_label("lora", exact=True).check()
     figure = page.locator("figure[data-points]").first
     mark = figure.locator("svg [data-method=lora]").last
     mark.scroll_into_view_if_needed()
@@ -63,6 +69,20 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     for choice in (across, up):
         choice.select_option("")
     assert figure.locator("svg").inner_html() == printed
+
+
+def test_interval_of_the_score_sorts_as_the_score_does(open_page: Open, report: Path) -> None:
+    """The best stands on top after the first click, over all tasks and on one."""
+    page = open_page(report, width=1400)
+    tables = page.locator("figure.table:has(button:text-is('95 %'))")
+    compared = tables.filter(has=page.get_by_role("button", name="Δ score", exact=True)).all()
+    assert len(compared) == 3
+    for table in compared:
+        tops = []
+        for heading in ("95 %", "Δ score"):
+            table.get_by_role("button", name=heading, exact=True).click()
+            tops.append(table.locator("tbody th").first.inner_text())
+        assert tops[0] == tops[1]
 
 
 def test_table_is_copied_as_it_is_sorted(open_page: Open, report: Path) -> None:
