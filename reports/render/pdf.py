@@ -142,16 +142,20 @@ class _Writer:
             if any(not isinstance(part, Text | Subheading) for part in parts)
             or len(parts) == len(section.parts)
         ]
-        words = [{"part": "terms", "terms": list(document.glossary.items()), "leads": False}]
+        words = [{"part": "words", "terms": list(document.glossary.items()), "leads": False}]
         sections += [{"title": "Words", "parts": words}] if document.glossary else []
         subtitle = _pieces(f"{document.subtitle} {_FOLDED}")
         return {"title": _pieces(document.title), "subtitle": subtitle, "sections": sections}
 
     def parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+        before = [None, *parts][: len(parts)]
         followers = [*parts[1:], None][: len(parts)]
         return [
-            self.part(part) | {"leads": _leads(part, follower, first=place == 0)}
-            for place, (part, follower) in enumerate(zip(parts, followers, strict=True))
+            self.part(part)
+            | {"leads": _leads(part, follower, first=place == 0), "floats": _floats(previous)}
+            for place, (previous, part, follower) in enumerate(
+                zip(before, parts, followers, strict=True)
+            )
         ]
 
     def part(self, part: Part) -> dict[str, Any]:
@@ -262,6 +266,11 @@ def _leads(part: Part, follower: Part | None, *, first: bool) -> bool:
     if not isinstance(part, Text) or len(part.text) > _LONG:
         return False
     return isinstance(follower, Table | FigureArtifact) or (first and follower is not None)
+
+
+def _floats(previous: Part | None) -> bool:
+    """Tell whether a figure may leave its place for a page with room: no text leads to it."""
+    return isinstance(previous, Table | FigureArtifact)
 
 
 def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:

@@ -1,0 +1,74 @@
+"""How full the pages of the PDF are: tables go on, figures move to where there is room."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from gapbench.reports.document.model import Card, Document, Part, Section, Subheading, Table, Text
+from gapbench.reports.prose.glossary import GLOSSARY
+from gapbench.reports.render import pdf
+from tests.support.pdf_documents import (
+    SCORES,
+    make_document,
+    make_picture,
+    make_row,
+    make_table,
+    read,
+    texts,
+)
+
+TOP, FOOT = 22 / 297, 1 - 18 / 297
+"""Where the text of a page begins and ends, as shares of its height."""
+
+
+def filled(made: Document) -> list[float]:
+    """Return how far down the text of each page reaches, as a share of its room."""
+    shares = []
+    for page in pdf.pages(made, "png"):
+        grey = np.asarray(Image.open(io.BytesIO(page)).convert("L"))
+        high = len(grey)
+        inside = grey[int(high * TOP) : int(high * FOOT)]
+        lines = np.flatnonzero((inside < 225).any(axis=1))
+        shares.append(float(lines.max() + 1) / len(inside))
+    return shares
+
+
+def test_cut_tables_leave_no_third_of_a_page_blank() -> None:
+    """Many of them, of 24 rows and more columns than fit, one after the other."""
+    parts: list[Part] = []
+    for place in range(8):
+        rows = tuple(make_row(each, fold=4) for each in range(24))
+        table = Table(f"Scores of task {place}", "method", SCORES * 4, rows)
+        parts += [Subheading(f"task {place}"), Text("No recommendation yet."), table]
+    shares = filled(make_document(*parts))[:-1]
+    assert min(shares) > 0.7, shares
+
+
+def test_figure_moves_and_what_follows_fills_its_room() -> None:
+    """It stands at an end of the next page where this one has no room, and text comes before it."""
+    parts = (make_table(32), make_picture("tall", height=4.5), *[Text("word " * 80)] * 8)
+    made = make_document(*parts)
+    assert filled(made)[0] > 0.9
+    first, second, *_ = texts(read(made))
+    assert "word" in first
+    assert "steps of tall" in second
+
+
+def test_two_cards_of_many_tasks_share_the_first_page() -> None:
+    """The answers for two backbones are seen together."""
+    heads = (("lora", "use this"), ("dora", "reference"))
+    tasks = tuple((f"task_{place}", "lora", "better than dora by 0.1") for place in range(12))
+    said = {"Settings": "rank 8. " * 12, "Read with care": "Few seeds. " * 60}
+    cards = [Card(name, f"Use {name}.", "Sure. " * 40, heads, (), said, tasks) for name in "ab"]
+    pages = texts(read(Document("A report", "Runs.", (Section("answer", "Answer", (*cards,)),))))
+    assert len(pages) == 1
+
+
+def test_words_stand_in_two_columns() -> None:
+    """All of them fit on the page of a short report, with their sentences."""
+    made = Document("A report", "Runs.", (Section("a", "A", (make_table(8),)),), GLOSSARY)
+    (page,) = texts(read(made))
+    for term, sentence in GLOSSARY.items():
+        assert term in page
+        assert sentence.split()[-1] in page
