@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.prose.card_points import COUNTED, points
-from gapbench.reports.prose.phrases import advantage, change, metric, untold
+from gapbench.reports.prose.phrases import advantage, change, doubts, metric, untold
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
@@ -217,7 +217,9 @@ def in_short(verdict: Verdict) -> str:
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {change(advantage(found, verdict))}"
-    return _continued(headline(verdict).removeprefix(_NONE_YET))
+    said = _continued(headline(verdict).removeprefix(_NONE_YET))
+    why = doubts(verdict) if verdict.why == UNTRAINED else ""
+    return f"{said}: {why}" if why else said
 
 
 def _continued(sentence: str) -> str:

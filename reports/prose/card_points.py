@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite, isinf, isnan
 
-from gapbench.reports.prose.phrases import advantage, change, on_one_scale, untold
+from gapbench.reports.prose.phrases import advantage, change, doubts, on_one_scale, untold
 from gapbench.reports.stats.planning import MOST_SEEDS
 from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED
@@ -110,14 +110,25 @@ def _learned(verdict: Verdict) -> str:
     """Say whether training is shown to be better than what trains nothing."""
     known = [each for each in verdict.untrained if each.difference is not None]
     if not known:
-        return ""
+        return _untested(verdict)
     if verdict.learned:
         gains = [advantage(each, verdict) for each in known]
         said = listed([f"than {each.second} by {change(each)}" for each in gains])
         return f"Yes: {known[0].first} is shown to be better {said}."
-    doubtful = [each for each in known if each.claim != "better"]
-    said = listed([f"minus {each.second} is {change(each)}" for each in doubtful])
-    return f"Not shown: {known[0].first} {said}." if doubtful else ""
+    said = doubts(verdict)
+    return f"Not shown: {said}." if said else ""
+
+
+def _untested(verdict: Verdict) -> str:
+    """Say why nothing tells whether training helps; the question is answered all the same."""
+    if verdict.why == NO_MEAN:
+        return "Not tested over all tasks, as their scores have no common mean."
+    if not any(each.compared for each in verdict.entries):
+        return "Not tested: no trained method can be judged."
+    if bare := [each.name for each in verdict.entries if each.status == "untrained"]:
+        return f"Not tested: {listed(bare)} cannot be compared."
+    where = "" if verdict.task else " on all tasks"
+    return f"Not tested: no untrained row (method untuned) was run{where}."
 
 
 def _design(verdict: Verdict) -> str:

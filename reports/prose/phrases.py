@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gapbench.reports.tables.words import signed, telling
+from gapbench.reports.tables.words import listed, signed, telling
 from gapbench.reports.verdict.model import Contrast, Verdict
 
 
@@ -32,6 +32,14 @@ def advantage(found: Contrast, verdict: Verdict) -> Contrast:
     if verdict.higher_is_better:
         return found
     return replace(found.reversed(), first=found.first, second=found.second, claim=found.claim)
+
+
+def doubts(verdict: Verdict) -> str:
+    """Say how much better training is than what trains nothing, where that is not shown."""
+    known = [each for each in verdict.untrained if each.difference is not None]
+    doubtful = [each for each in known if each.claim != "better"]
+    said = listed([f"minus {each.second} is {change(each)}" for each in doubtful])
+    return f"{doubtful[0].first} {said}" if doubtful else ""
 
 
 def untold(verdict: Verdict) -> str:

@@ -1,7 +1,8 @@
 """The answer as plain text, for a terminal of 80 columns."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from textwrap import wrap
 
 from gapbench.bench.core.errors import printable
@@ -10,6 +11,8 @@ from gapbench.reports.prose.card_points import COMPLETE
 from gapbench.reports.tables.terminal import WIDTH, fitted
 
 _LABEL = 24
+_NAMES = (20, 24)
+"""Most columns of the names of a task and of a method; longer ones take several lines."""
 
 
 def text(card: Card) -> str:
@@ -21,7 +24,7 @@ def text(card: Card) -> str:
     lines += ["", *(line for name, said in card.points.items() for line in _point(name, said))]
     if card.tasks:
         lines += ["", "Task by task:"]
-        lines += [line for task in card.tasks for line in _task(*task)]
+        lines += _tasks(card.tasks)
     return "\n".join(printable(line.rstrip()) for line in [*lines, "=" * WIDTH]) + "\n"
 
 
@@ -72,10 +75,17 @@ def _command(command: str) -> list[str]:
     return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
-def _task(task: str, use: str, shown: str) -> list[str]:
-    return wrap(
-        shown,
-        WIDTH,
-        initial_indent=f"  {fitted(task, 20):<20} {fitted(use, 14):<14} ",
-        subsequent_indent=" " * 38,
-    )
+def _tasks(tasks: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield a line or more for each task: columns as wide as their longest name, none cut."""
+    widths = [
+        min(most, max(len(task[place]) for task in tasks)) for place, most in enumerate(_NAMES)
+    ]
+    widths.append(WIDTH - 6 - sum(widths))
+    for task in tasks:
+        cells = (
+            wrap(text, width, break_on_hyphens=False)
+            for text, width in zip(task, widths, strict=True)
+        )
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
+            yield f"  {'  '.join(padded)}"
