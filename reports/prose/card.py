@@ -1,9 +1,10 @@
 """The answer in words: what a verdict says, short enough for one screen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.prose.card_points import COUNTED, points
+from gapbench.reports.prose.headline import NONE_YET, headline, use
 from gapbench.reports.prose.phrases import advantage, change, doubts, metric, untold
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
@@ -11,16 +12,7 @@ from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import at_most, interval, listed, times
 from gapbench.reports.verdict.model import Entry, Level, Verdict
 from gapbench.reports.verdict.recommend import (
-    ALONE,
-    CHEAPEST,
     CHEAPEST_BETTER,
-    COLLAPSED,
-    HIDDEN,
-    LOST,
-    NO_ITEMS,
-    NO_MEAN,
-    NO_REFERENCE,
-    NO_ROW,
     NOTHING_BEATS,
     UNANSWERED,
     UNTRAINED,
@@ -34,17 +26,10 @@ NAMES: dict[Outcome, str] = {
 }
 _SHOWN: tuple[Outcome, ...] = ("score", "gap", "ece")
 _READINGS = {"better": "better", "worse": "worse", "": "no difference shown"}
+_WORDS = ("better", "worse", "cheaper", "dearer")
 _TOGETHER = "(95 % confidence, all comparisons together)"
 _MEASURED = 0.25
 """Share by which seconds or bytes of one machine differ to be worth a word."""
-_NONE_YET = "No recommendation yet. "
-_NO_ANSWER = {
-    NO_MEAN: f"{_NONE_YET}The scores of these tasks have no common mean; see them one by one.",
-    NO_ROW: "No trained method has a score yet.",
-    LOST: "No answer: runs were lost, and no row that trains nothing is there to count them as.",
-    NO_ITEMS: "No answer: no values of single test items are known.",
-    COLLAPSED: "No answer: seeds of every method collapsed, or their outputs are missing.",
-}
 
 
 def card(verdict: Verdict) -> Card:
@@ -52,15 +37,17 @@ def card(verdict: Verdict) -> Card:
     subject, beside = _sides(verdict)
     if subject is None:
         subject, beside = beside, None
+    measures = tuple(_measures(verdict, subject, beside))
+    said = [("Difference", _direction(verdict, subject, beside, measures)), *points(verdict)]
     return Card(
         about=about(verdict),
         headline=headline(verdict),
         certainty=_certainty(verdict),
         heads=(_head(verdict, subject), _head(verdict, beside)),
-        measures=tuple(_measures(verdict, subject, beside)),
-        points={name: said for name, said in points(verdict) if said},
+        measures=measures,
+        points={name: said for name, said in said if said},
         tasks=tuple(
-            (_task(verdict, each), each.recommended or "none yet", in_short(each))
+            (_task(verdict, each), use(each) or "none yet", in_short(each))
             for each in verdict.tasks
         ),
     )
@@ -81,34 +68,6 @@ def _task(verdict: Verdict, task: Verdict) -> str:
     """Return the name of a task among those of its suite, with its backbone if it has several."""
     alike = sum(each.task == task.task for each in verdict.tasks)
     return task.task if alike == 1 else f"{task.task} on {task.backbone}"
-
-
-def headline(verdict: Verdict) -> str:
-    """Say what to use."""
-    name, reference = verdict.recommended, verdict.reference
-    if verdict.why == NOTHING_BEATS:
-        return f"Keep {name}. No other method is shown to be better."
-    if verdict.why == CHEAPEST_BETTER:
-        return f"Use {name}. It is shown to be better than {reference}."
-    if verdict.why == CHEAPEST:
-        of = "methods shown here" if verdict.hidden else "methods"
-        return f"Use {name}. Of the {of} that nothing beats, none costs less to train."
-    if verdict.why == ALONE:
-        if verdict.hidden:
-            return f"Of the methods shown here, only {name} can be judged."
-        return f"Only {name} can be judged, so there is nothing to compare it with."
-    if verdict.why == UNTRAINED:
-        names = listed([each.second for each in verdict.untrained if each.claim != "better"])
-        return f"{_NONE_YET}No trained method is shown to be better than {names}."
-    if verdict.why == NO_REFERENCE:
-        own = verdict[verdict.reference]
-        return f"{_NONE_YET}{own.name}, which others are compared with, is {own.status}: {own.why}."
-    if verdict.why == HIDDEN:
-        shown = {each.name for each in verdict.entries}
-        beaters = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)
-        hidden = [name for name in beaters if name not in shown]
-        return f"{_NONE_YET}What is shown is beaten by what is not: {listed(hidden)}."
-    return _NO_ANSWER.get(verdict.why, "Too few seeds for an answer.")
 
 
 def _sides(verdict: Verdict) -> tuple[Entry | None, Entry | None]:
@@ -198,6 +157,20 @@ def _measures(verdict: Verdict, first: Entry | None, second: Entry | None) -> It
             yield Measure(name, times(value), times(1.0), "", reading)
 
 
+def _direction(
+    verdict: Verdict, first: Entry | None, second: Entry | None, measures: Sequence[Measure]
+) -> str:
+    """Say which row is subtracted from which, whom the words are about, and what is better."""
+    if first is None or second is None or not any(each.difference for each in measures):
+        return ""
+    less = [NAMES["gap"], NAMES["ece"], *(() if verdict.higher_is_better else (metric(verdict),))]
+    lower = [each.name for each in measures if each.name in less]
+    words = [word for word in _WORDS if word in {each.reading for each in measures}]
+    whose = f"; {listed(words)} {'is' if len(words) == 1 else 'are'} said of {first.name}"
+    better = f" Lower is better for {listed(lower)}." if lower else ""
+    return f"{first.name} minus {second.name}{whose if words else ''}.{better}"
+
+
 def _level(found: Level | None) -> str:
     if found is None or found.mean is None:
         return ""
@@ -217,7 +190,7 @@ def in_short(verdict: Verdict) -> str:
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {change(advantage(found, verdict))}"
-    said = _continued(headline(verdict).removeprefix(_NONE_YET))
+    said = _continued(headline(verdict).removeprefix(NONE_YET))
     why = doubts(verdict) if verdict.why == UNTRAINED else ""
     return f"{said}: {why}" if why else said
 

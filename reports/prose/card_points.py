@@ -2,24 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import isfinite, isinf, isnan
 
-from gapbench.reports.prose.phrases import advantage, change, doubts, on_one_scale, untold
-from gapbench.reports.stats.planning import MOST_SEEDS
+from gapbench.reports.prose.not_compared import by_reason, grouped
+from gapbench.reports.prose.phrases import advantage, change, doubts, on_one_scale
+from gapbench.reports.prose.what_would_change import what_would_change
 from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import listed, named, signed, times
-from gapbench.reports.verdict.model import Design, Entry, Verdict
-from gapbench.reports.verdict.recommend import (
-    ALONE,
-    COLLAPSED,
-    LOST,
-    NO_ITEMS,
-    NO_MEAN,
-    NO_ROW,
-    UNANSWERED,
-)
+from gapbench.reports.verdict.model import Entry, Verdict
+from gapbench.reports.verdict.recommend import ALONE, NO_MEAN, UNANSWERED
 
 COMPLETE = "To run what is missing"
 """The point that holds commands, a line each."""
@@ -43,7 +35,7 @@ def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "Also unbeaten", _ties(verdict)
     yield "Gap and calibration", _beside(verdict)
     yield "Does training help?", _learned(verdict)
-    yield "What would change this", _design(verdict)
+    yield "What would change this", what_would_change(verdict)
     yield "Read with care", " ".join(_cautions(verdict))
     commands = dict.fromkeys(command for each in _out(verdict) for command in each.commands)
     yield COMPLETE, "\n".join(commands)
@@ -81,6 +73,8 @@ def _ties(verdict: Verdict) -> str:
     if not verdict.ties:
         silent = not verdict.recommended or verdict.why in (ALONE, *UNANSWERED)
         return hidden or ("" if silent else "nothing")
+    if not hidden and sum(each.compared for each in verdict.entries) == 1:
+        return f"Only {verdict.ties[0]} can be judged, so there is nothing to compare it with."
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
     return f"{said}. No difference between these is shown. {hidden}".rstrip()
 
@@ -131,47 +125,6 @@ def _untested(verdict: Verdict) -> str:
     return f"Not tested: no untrained row (method untuned) was run{where}."
 
 
-def _design(verdict: Verdict) -> str:
-    """Say what could change the answer."""
-    if verdict.why in (NO_MEAN, NO_ROW):
-        return ""
-    if verdict.design is not None and verdict.design.n_seeds:
-        return design(verdict.design)
-    if any(each.compared for each in verdict.entries):
-        return untold(verdict)
-    if verdict.why == NO_ITEMS:
-        return "The outputs of test items: run the suite again into a new folder (--results DIR)."
-    if verdict.why == LOST:
-        return "The lost runs, done again, or a row that trains nothing, as which they then count."
-    if verdict.why == COLLAPSED:
-        return "Seeds that do not collapse: a lower learning rate, or more steps, may help."
-    return "More seeds: run 5 or more (--seeds 5)."
-
-
-def design(found: Design) -> str:
-    """Say what a study of this size can tell, and how many seeds would tell what matters."""
-    least, most = found.detectable
-    seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
-    if isinf(least):
-        said = f"A study of this size ({seeds}) would miss any difference too often to tell one."
-    else:
-        upto = f" to {number(most)}" if isfinite(most) else " or more"
-        seen = f"a true difference to the reference of {number(least)}{upto}"
-        said = f"Four in five studies of this size ({seeds}) would find {seen}."
-    few, many = found.seeds
-    if isnan(found.matters):
-        return said
-    if isinf(few):
-        wanted = number(found.matters)
-        return f"{said} Not even {MOST_SEEDS:,} seeds would find {wanted} on these examples."
-    count = (
-        f"{few:.0f}"
-        if few == many
-        else (f"{few:.0f} to {many:.0f}" if isfinite(many) else f"{few:.0f} or more")
-    )
-    return f"{said} To find one of {number(found.matters)}, it takes {count} seeds in all."
-
-
 def _out(verdict: Verdict) -> list[Entry]:
     """Return the rows that are not compared although they were meant to be."""
     return [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
@@ -180,17 +133,18 @@ def _out(verdict: Verdict) -> list[Entry]:
 def _cautions(verdict: Verdict) -> Iterator[str]:
     """Yield what a reader should know before believing the answer."""
     if on_one_scale(verdict):
-        yield "Tasks of unlike metrics are on one scale: 0 is untrained, 1 the best method."
+        yield "Tasks of different metrics are on one scale: 0 is untrained, 1 the best method."
     if verdict.protocol == "paper":
         yield "Checkpoints were chosen on the test split, so scores are too good."
-    if verdict.optimism and verdict.optimism >= 0.0005:
+    best = next((e.name for e in verdict.entries if e.compared and not e.beaten_by), "")
+    if best and verdict.optimism and verdict.optimism >= 0.0005:
         yield (
-            f"Expect the best mean to be about {number(verdict.optimism)} worse in a repeat, since "
-            "it was picked for being the best of several."
+            f"Expect {best}, which has the best mean, to be about {number(verdict.optimism)} worse "
+            "in a repeat, since it was picked for being the best of several."
         )
     if out := _out(verdict):
-        yield f"Not compared: {named([f'{each.name} ({each.why})' for each in out])}."
+        yield f"Not compared: {by_reason(out)}."
     counted = [each for each in verdict.entries if each.why and each.status in RANKED]
     yield from (f"{each.name}: {each.why}." for each in counted[:_MOST_COUNTED])
     if verdict.left_out:
-        yield f"Not compared over all tasks: {named(list(verdict.left_out))}."
+        yield f"Not compared over all tasks: {grouped(verdict.left_out)}."

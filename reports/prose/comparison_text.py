@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.prose.card_points import design
+from gapbench.reports.prose.what_would_change import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
 from gapbench.reports.tables.words import telling
 from gapbench.reports.verdict.compare import Compared, Difference

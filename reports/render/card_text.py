@@ -11,6 +11,7 @@ from gapbench.reports.prose.card_points import COMPLETE
 from gapbench.reports.tables.terminal import WIDTH, fitted
 
 _LABEL = 24
+_ALIKE = "no difference shown"
 _NAMES = (20, 24)
 """Most columns of the names of a task and of a method; longer ones take several lines."""
 
@@ -20,7 +21,10 @@ def text(card: Card) -> str:
     lines = [_ruled(f" ANSWER: {card.about} "), *wrap(card.headline, WIDTH)]
     lines += wrap(card.certainty, WIDTH)
     if card.measures:
-        lines += ["", *_table(card), "(-: no difference shown)"]
+        lines += ["", *_table(card)]
+        lines += ["(-: no difference shown)"] * any(
+            each.reading == _ALIKE for each in card.measures
+        )
     lines += ["", *(line for name, said in card.points.items() for line in _point(name, said))]
     if card.tasks:
         lines += ["", "Task by task:"]
@@ -39,7 +43,7 @@ def _table(card: Card) -> Iterator[str]:
     yield _line("", role, other, "(95 % interval)")
     for each in card.measures:
         own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
-        reading = "-" if each.reading == "no difference shown" else each.reading
+        reading = "-" if each.reading == _ALIKE else each.reading
         yield _line(each.name, own, beside, each.difference, reading)
 
 

@@ -127,7 +127,7 @@ def _status_of(
     if n < wanted or not n:
         return "incomplete", f"{n} of {max(wanted, 1)} seeds"
     if n < 2:
-        return "single", "one seed has no interval"
+        return "single", "one seed, which gives no interval"
     if collapsed:
         return "collapsed", f"{collapsed} of {n} seeds lie far below the others"
     if own.unknown:

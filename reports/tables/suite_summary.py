@@ -237,6 +237,8 @@ def _suite_summary(results: LoadedResults, boards: list[pd.DataFrame]) -> SuiteS
         for name, board in zip(names, boards, strict=True)
         if name not in left_out and (name in GLUE or not glue)
     ]
+    if glue:
+        left_out |= {name: "no task of GLUE" for name in names if name not in GLUE}
     tasks = [task for task in (task_of(board, glue=glue) for board in kept) if task.rows]
     empty = {str(board["task"].iloc[0]) for board in kept} - {task.name for task in tasks}
     left_out |= dict.fromkeys(sorted(empty), "no row has a score")

@@ -1,5 +1,6 @@
 """Verdicts of a results folder: on every task, and on all tasks of a suite together."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,9 @@ from gapbench.reports.verdict.design import MATTERS, MATTERS_OF_WAY, least_that_
 from gapbench.reports.verdict.levels import level, mean_level
 from gapbench.reports.verdict.model import Entry, Level, Verdict
 from gapbench.reports.verdict.recommend import NO_MEAN
+
+_MOST_TASKS = 2
+"""Tasks that a reason names; of more it gives their number."""
 
 
 def verdicts(
@@ -195,9 +199,8 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
     standings = [task.standing for task in suite.tasks]
     first = standings[0].rows[name]
     statuses = [each.status[name] for each in standings]
-    bad = [place for place, each in enumerate(statuses) if each not in RANKED][:1]
-    reasons = [(suite.tasks[place].name, standings[place].why[name]) for place in bad]
-    why = "; ".join(f"{task}: {reason}" for task, reason in reasons if reason)
+    bad = [place for place, each in enumerate(statuses) if each not in RANKED]
+    why = _on_tasks([(suite.tasks[place].name, standings[place].why[name]) for place in bad])
     levels: dict[Outcome, Level] = {}
     if name in suite.means:
         n_seeds, n_items = counts["score"][name]
@@ -220,6 +223,15 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
         levels=levels,
         n_failed=sum(each.rows[name].n_failed + each.rows[name].n_unscored for each in standings),
     )
+
+
+def _on_tasks(reasons: Sequence[tuple[str, str]]) -> str:
+    """Return the first reason and the tasks that it holds on, such as "9 of 10 seeds on qqp"."""
+    why = next((reason for _, reason in reasons), "")
+    alike = [task for task, reason in reasons if reason == why]
+    what, more = re.split(r"(?=[,;]|$)", why, maxsplit=1)
+    where = " and ".join(alike) if len(alike) <= _MOST_TASKS else f"{len(alike)} tasks"
+    return f"{what} on {where}{more}" if why else ""
 
 
 def _commands(results: LoadedResults, row: Any) -> tuple[str, ...]:

@@ -269,7 +269,7 @@ def uncompared(first: Entry, second: Entry, outcome: Outcome) -> Contrast:
     """
     levels = [row.levels.get(outcome) for row in (first, second)]
     means = [level.mean for level in levels if level is not None and level.mean is not None]
-    reasons = [_reason(row) for row in (first, second) if not row.compared]
+    reasons = [f"{row.name} {state(row)}" for row in (first, second) if not row.compared]
     if any(level is not None and level.mean is not None and not level.n_items for level in levels):
         reasons.append("no values of single items are known")
     return Contrast(
@@ -287,9 +287,12 @@ def uncompared(first: Entry, second: Entry, outcome: Outcome) -> Contrast:
     )
 
 
-def _reason(row: Entry) -> str:
+def state(row: Entry) -> str:
+    """Return what keeps a row from being compared, as what follows its name in a sentence."""
+    if row.status in {"incomplete", "single"} and row.why:
+        return f"has {row.why}"
     why = "it trains nothing" if row.status == "untrained" else row.why
-    return f"{row.name} is {row.status}: {why}" if why else f"{row.name} is {row.status}"
+    return f"is {row.status}: {why}" if why else f"is {row.status}"
 
 
 def _minus(value: float | None) -> float | None:

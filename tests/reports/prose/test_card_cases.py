@@ -1,24 +1,36 @@
 """The answer in words where runs are few, lost or of one method alone."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from gapbench.reports.document.model import Card
 from gapbench.reports.prose.card import card
+from gapbench.reports.prose.not_compared import by_reason, grouped
 from gapbench.reports.prose.phrases import change
 from gapbench.reports.render import card_text
-from tests.support.known_truth import verdicts_of, write
+from gapbench.reports.verdict.model import Verdict
+from tests.support.known_truth import MISSING, Fates, verdicts_of, write
 from tests.support.results_folder import make_task
 
+TASKS = ("syn_acceptability", "syn_sentiment")
+CHANGE = "What would change this"
 EQUAL = {"lora": 2.0, "dora": 2.0}
 LEARNS = "Does training help?"
 
 
+def suite(root: Path, levels: dict[str, float], fates: Iterable[Fates], seeds: int = 5) -> Verdict:
+    """Return the verdict over two tasks, each with what becomes of its runs."""
+    for task, lost in zip(TASKS, fates, strict=True):
+        store = write(root, levels, task=make_task(task), fates=lost, seeds=seeds)
+    (found,) = verdicts_of(store)
+    return found
+
+
 def test_task_on_which_training_is_not_shown_to_help_gets_the_number(tmp_path: Path) -> None:
     """Its line in the answer over all tasks has the difference with its interval."""
-    tasks = make_task("syn_acceptability"), make_task("syn_sentiment")
-    for task, bare in zip(tasks, (-0.5, 2.0), strict=True):
-        store = write(tmp_path, EQUAL | {"untuned": bare}, task=task)
+    for task, bare in zip(TASKS, (-0.5, 2.0), strict=True):
+        store = write(tmp_path, EQUAL | {"untuned": bare}, task=make_task(task))
     (found,) = verdicts_of(store)
     (gain,) = found.tasks[1].untrained
     assert gain.low is not None
@@ -47,3 +59,65 @@ def test_names_of_methods_are_whole_beside_their_tasks() -> None:
     shown = [line[24:48].strip() for line in text.splitlines() if line.startswith("  ")]
     assert " ".join(filter(None, shown)) == f"hiddenkey / tuned {long}"
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_lost_seed_of_the_reference_leaves_what_single_tasks_say(tmp_path: Path) -> None:
+    """There is no answer over all tasks, and the headline tells those of the others."""
+    found = suite(tmp_path, EQUAL | {"dora": 3.4}, ({}, {("lora", 4): MISSING}))
+    said = card(found)
+    assert said.headline == (
+        "No overall answer: lora, which others are compared with, has 4 of 5 seeds on "
+        "syn_sentiment. On 1 of 2 tasks: dora."
+    )
+    assert said.points[CHANGE].endswith("on syn_sentiment it has 4 of 5 seeds.")
+    assert said.tasks[1][2].endswith("lora, which others are compared with, has 4 of 5 seeds")
+
+
+def test_only_method_that_can_be_judged_has_no_difference_to_others(tmp_path: Path) -> None:
+    """Nor is it called unbeaten; what is missing is told."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL, fates={("lora", n): MISSING for n in range(5)}))
+    said = card(found)
+    assert "between these" not in " ".join(said.points.values())
+    assert said.points["Also unbeaten"].startswith("Only dora can be judged")
+    assert "lora" in said.points[CHANGE]
+    assert "no difference shown" not in card_text.text(said)
+
+
+def test_one_seed_is_told_once_and_recommends_nothing(tmp_path: Path) -> None:
+    """All rows share the reason and the tasks."""
+    said = card(suite(tmp_path, EQUAL, ({}, {}), seeds=1))
+    assert card_text.text(said).count("one seed") == 1
+    assert {use for _, use, _ in said.tasks} == {"none yet"}
+    assert said.points["Read with care"] == (
+        "Not compared: dora and lora (one seed on syn_acceptability and syn_sentiment, which gives "
+        "no interval)."
+    )
+
+
+def test_rows_that_are_not_compared_are_told_by_reason(tmp_path: Path) -> None:
+    """Four names a reason, then a count; of many reasons, only the kind."""
+    assert grouped(dict.fromkeys("abcdef", "lost") | {"g": "few"}) == (
+        "a, b, c, d and 2 more (lost); g (few)"
+    )
+    assert grouped({name: name for name in "abcdef"}).endswith(
+        "2 more for other reasons (see gapbench status)"
+    )
+    (found,) = verdicts_of(write(tmp_path, EQUAL))
+    row = found.entries[0]
+    rows = [replace(row, name=n, status="incomplete", why=f"on {n}") for n in "abcdef"]
+    assert by_reason(rows) == "a, b, c, d and 2 more (too few seeds on some task)"
+
+
+def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
+    """And which is dearer, and what is better the lower it is."""
+    levels = {"lora": 1.0, "dora": 3.0}
+    (found,) = verdicts_of(write(tmp_path, levels, flops={"dora": 2e12}))
+    assert card(found).points["Difference"] == (
+        "dora minus lora; better and dearer are said of dora. Lower is better for generalization "
+        "gap and calibration error (ECE)."
+    )
+    best = next(each.name for each in found.entries if each.compared)
+    assert (
+        f"Expect {best}, which has the best mean,"
+        in card(replace(found, optimism=0.01)).points["Read with care"]
+    )
