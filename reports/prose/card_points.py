@@ -9,7 +9,7 @@ from gapbench.reports.prose.what_would_change import what_would_change
 from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import listed, named, signed, times
+from gapbench.reports.tables.words import decimal, listed, named, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict
 from gapbench.reports.verdict.recommend import ALONE, NO_MEAN, UNANSWERED
 
@@ -60,7 +60,9 @@ def settings(entry: Entry) -> str:
     shown = list(plain.items())[:_MOST_SETTINGS]
     more = f" and {len(plain) - len(shown)} more" if len(plain) > len(shown) else ""
     said = ", ".join(
-        f"{n.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{n.replace('_', ' ')} {v}"
+        f"{n.replace('_', ' ')} {decimal(v)}"
+        if isinstance(v, float)
+        else f"{n.replace('_', ' ')} {v}"
         for n, v in shown
     )
     return f"{said}{more}" if said else ""

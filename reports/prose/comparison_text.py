@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
+from gapbench.reports.prose.pair_answer import answer, answered, answers, training_ratio
 from gapbench.reports.prose.what_would_change import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
 from gapbench.reports.tables.words import telling
@@ -18,7 +19,8 @@ _NAMES = {"score": "score", "gap": "generalization gap", "ece": "ECE", "nll": "t
 _NOTES = (
     "95 %: all intervals of one outcome in one suite hold together with 95 % confidence, and so do "
     "those beside untrained rows. A is better or worse exactly where its interval excludes zero. "
-    "Items: test items that it is over, beside seeds; without, it holds for this test set only."
+    "Items: the test items that an interval is over, beside seeds; an interval over none holds for "
+    "this test set only."
 )
 
 
@@ -38,7 +40,7 @@ def format_comparison(found: Compared) -> str:
         untold = not (over.claim or over.withheld)
         if size and untold and each.verdict.reference in (found.first, found.second):
             lines += _wrapped(design(size))
-    below = [conclusion(found), _NOTES]
+    below = [*answers(found), conclusion(found), _NOTES]
     lines += ["", *(line for text in below for line in wrap(text, WIDTH))]
     return "\n".join(map(printable, lines))
 
@@ -73,6 +75,18 @@ def content(found: Compared) -> dict[str, Any]:
             }
             for each in found.differences
         ],
+        "answers": [
+            {
+                "suite": each.verdict.suite,
+                "task": each.verdict.task or None,
+                "backbone": each.verdict.backbone,
+                "recommended": each.verdict.recommended or None,
+                "why": each.verdict.why,
+                "training": training_ratio(each.verdict, found.first, found.second),
+                "said": answer(each, found.first, found.second),
+            }
+            for each in answered(found)
+        ],
         "conclusion": conclusion(found),
     }
 
@@ -85,7 +99,7 @@ def conclusion(found: Compared) -> str:
     total = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
     said = (
         f"Of {total}, {found.first} is better on {counts['better']}, {found.second} on "
-        f"{counts['worse']}; on {counts['']} the data tell no difference."
+        f"{counts['worse']}; on {counts['']} the data show no difference."
     )
     same = sum(each.identical for each in tasks)
     if same:
@@ -96,7 +110,7 @@ def conclusion(found: Compared) -> str:
         over = each.contrasts["score"]
         if not each.verdict.task:
             better = found.first if over.claim == "better" else found.second
-            ruling = f"{better} is better" if over.claim else "the data tell no difference"
+            ruling = f"{better} is better" if over.claim else "the data show no difference"
             ruling = "they cannot be compared" if over.withheld else ruling
             ruling = "they are identical" if over.identical else ruling
             said = f"Over {each.place}, {ruling}. {said}"
@@ -105,7 +119,7 @@ def conclusion(found: Compared) -> str:
 
 def metric(verdict: Verdict) -> str:
     """Return the metric of a task, with its direction where less is better."""
-    what = verdict.metric or "no mean over unlike metrics"
+    what = verdict.metric or "no mean over different metrics"
     return _directed(what, higher_is_better=verdict.higher_is_better)
 
 

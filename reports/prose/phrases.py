@@ -12,7 +12,7 @@ def metric(verdict: Verdict) -> str:
 
 
 def on_one_scale(verdict: Verdict) -> bool:
-    """Whether scores of unlike metrics are on one scale, from untrained to the best method."""
+    """Whether scores of different metrics are on one scale, from untrained to the best method."""
     return verdict.metric.startswith("mean share")
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import BOARD
+from gapbench.reports.tables.words import decimal
 
 _PLACE = ["task", "backbone", "start"]
 
@@ -57,5 +58,7 @@ def _versions(results: LoadedResults, board: pd.DataFrame) -> int:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float) and "e" in repr(value):
+        return decimal(value)
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text if len(text) <= 40 else f"{text[:37]}..."

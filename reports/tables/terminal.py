@@ -194,9 +194,9 @@ def too_few(table: pd.DataFrame) -> str:
 
 
 _HEAD = ("", "method", "seeds", "score", "95 %", VS_REFERENCE, "gap", "ECE", "FLOPs")
-_WIDTHS = (1, 20, 5, 7, 14, 8, 7, 5, 5)
+_WIDTHS = (1, 19, 5, 7, 15, 8, 7, 5, 5)
 _TESTED_HEAD = ("", "method", "seeds", "score", "95 %", VS_REFERENCE, "change", "95 %")
-_TESTED_WIDTHS = (1, 15, 5, 7, 14, 8, 7, 16)
+_TESTED_WIDTHS = (1, 14, 5, 7, 15, 8, 7, 16)
 _MARKS = {"better": "^", "worse": "v"}
 
 

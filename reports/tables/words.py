@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gapbench.reports.tables.terminal import number
@@ -52,6 +53,14 @@ def signed(value: Any, digits: int = 3) -> str:
     """Return a difference with its sign; "" if none."""
     text = number(value, digits)
     return f"+{text}" if text.strip("-0.,") and not text.startswith("-") else text
+
+
+def decimal(value: float) -> str:
+    """Return a setting in full, such as 0.00005, in six digits and never as a power of ten."""
+    text = f"{value:g}"
+    if "e" not in text:
+        return text
+    return np.format_float_positional(float(text), trim="-")
 
 
 def times(multiple: Any) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import gapbench
-from tests.support.known_truth import write
+from tests.support.known_truth import MISSING, write
 
 MEASURED = Path(__file__).parents[3] / "results" / "reference" / "measured"
 ALIKE = dict.fromkeys(("lora", "dora", "head"), 2.0)
@@ -25,5 +25,34 @@ def test_identical_rows_are_called_so() -> None:
     """They can be compared, and no number of seeds would change what that gives."""
     words = said(MEASURED / "airline_tweets", "lora", "lora_early_stop")
     assert "On 1 they are identical." in words
+    assert "are identical on every seed." in words
     assert "cannot be compared" not in words
     assert "true difference" not in words
+
+
+def test_answer_of_the_verdict_is_told_of_the_two(tmp_path: Path) -> None:
+    """What to use, how the two differ and what the dearer one costs; programs get it too."""
+    levels = {"lora": 1.0, "dora": 3.0, "head": 1.0}
+    write(tmp_path, levels, flops={"dora": 2e12, "head": 1e12})
+    words = said(tmp_path, "lora", "dora")
+    assert (
+        "The answer on syn_sentiment on tiny-bert: Use dora. It is shown to be better than lora. "
+        "dora is shown to be better than lora. Training dora costs 2.0\N{MULTIPLICATION SIGN} as "
+        "much as training lora."
+    ) in words
+    other = gapbench.load(tmp_path).compare("lora", "head")
+    (answer,) = other.content["answers"]
+    assert (answer["recommended"], answer["training"]) == ("dora", 1.0)
+    assert (
+        "No difference between lora and head is shown. Training costs the same." in answer["said"]
+    )
+    assert "the data show no difference" in other.conclusion
+
+
+def test_row_of_one_seed_is_told_in_plain_words(tmp_path: Path) -> None:
+    """Not by the name that its status has inside."""
+    write(tmp_path, ALIKE, fates={("dora", seed): MISSING for seed in range(1, 5)})
+    assert "dora has 1 of 5 seeds." in said(tmp_path, "dora", "lora")
+    write(tmp_path / "one", ALIKE, seeds=1)
+    words = said(tmp_path / "one", "dora", "lora")
+    assert "No interval: dora has one seed, which gives no interval." in words

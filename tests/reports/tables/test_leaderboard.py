@@ -204,7 +204,7 @@ def test_format_table_with_long_names_stays_within_its_width(tmp_path: Path) -> 
     put(store, make_record(cell, 0))
     text = format_table(table_of(store))
     assert max(len(line) for line in text.splitlines()) <= 80
-    assert "another_~ame [paper]" in text
+    assert "another~ame [paper]" in text
     assert "such scores flatter" in text
 
 

@@ -7,6 +7,7 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import load
+from gapbench.reports.tables.settings import told_apart
 from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import make_cell, make_record, put
 
@@ -46,3 +47,9 @@ def test_versions_of_the_code_are_counted(
 def test_one_version_is_not_worth_a_word(tmp_path: Path, other: str) -> None:
     """Nor is a record of before the code was hashed."""
     assert differences(tmp_path, {"lora": (OLD, OLD), "dora": (other, other)}) == {""}
+
+
+def test_small_values_are_told_in_full() -> None:
+    """Not as a power of ten."""
+    own, other = {"training.learning_rate": 5e-05}, {"training.learning_rate": 0.001}
+    assert told_apart(own, [other]) == {"training.learning_rate": "0.00005"}

@@ -7,7 +7,10 @@ import pytest
 
 from gapbench.reports.tables.second_tests import COLUMNS
 from gapbench.reports.tables.terminal import (
+    _TESTED_WIDTHS,
+    _WIDTHS,
     WIDTH,
+    _line,
     fitted,
     format_second_tests,
     number,
@@ -104,3 +107,11 @@ def test_second_tests_are_a_part_for_each_test() -> None:
     assert "-0.125" in second
     assert max(map(len, text.splitlines())) <= WIDTH
     assert format_second_tests(pd.DataFrame(columns=[*COLUMNS, "name"])) == ""
+
+
+def test_lines_with_negative_scores_fit_a_terminal() -> None:
+    """An interval about zero takes a column more than one above it."""
+    texts = ("*", "a" * 19, "5", "-0.009", "-0.064 .. 0.047", "-0.009v", "-0.001", "0.02", "3.37T")
+    assert len(_line(texts)) <= 80
+    assert [len(text) <= width for text, width in zip(texts, _WIDTHS, strict=True)] == [True] * 9
+    assert _TESTED_WIDTHS[4] == _WIDTHS[4]

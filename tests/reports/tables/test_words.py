@@ -7,7 +7,7 @@ import pytest
 
 from gapbench.reports.prose.phrases import advantage, change
 from gapbench.reports.tables.terminal import short
-from gapbench.reports.tables.words import at_most, few, telling, times
+from gapbench.reports.tables.words import at_most, decimal, few, telling, times
 from gapbench.reports.verdict.model import Contrast
 from tests.support.known_truth import verdicts_of, write
 
@@ -71,3 +71,12 @@ def test_small_numbers_keep_sign_and_size() -> None:
 def test_captions_name_a_few(number: int, said: str) -> None:
     """A list of nearly all says nothing."""
     assert few(list("abcde")[:number]) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(5e-05, "0.00005"), (0.001, "0.001"), (2.0, "2"), (1e-7, "0.0000001"), (3e6, "3000000")],
+)
+def test_settings_are_decimals(value: float, text: str) -> None:
+    """A learning rate is no power of ten."""
+    assert decimal(value) == text
