@@ -166,9 +166,11 @@ def _direction(
     less = [NAMES["gap"], NAMES["ece"], *(() if verdict.higher_is_better else (metric(verdict),))]
     lower = [each.name for each in measures if each.name in less]
     words = [word for word in _WORDS if word in {each.reading for each in measures}]
-    whose = f"; {listed(words)} {'is' if len(words) == 1 else 'are'} said of {first.name}"
+    whose = (
+        f" It is {first.name} that is {listed(words).replace(' and ', ' or ')}." if words else ""
+    )
     better = f" Lower is better for {listed(lower)}." if lower else ""
-    return f"{first.name} minus {second.name}{whose if words else ''}.{better}"
+    return f"{first.name} minus {second.name}.{whose}{better}"
 
 
 def _level(found: Level | None) -> str:

@@ -137,8 +137,12 @@ def _where(row: Any) -> Iterator[str]:
 
 def against_reference(table: pd.DataFrame, reading: str) -> list[str]:
     """Return a sentence on the differences to the reference, none where there is no reference."""
-    references = ", ".join(sorted(set(table["reference"]) - {""}))
-    return [f"{VS_REFERENCE}: score minus that of {references}; {reading}."] if references else []
+    references = sorted(set(table["reference"]) - {""})
+    if not references:
+        return []
+    shown = {label(row.method, row.variant) for row in rows(table)}
+    hidden = [f"{name}, which is not shown" if name not in shown else name for name in references]
+    return [f"{VS_REFERENCE}: score minus that of {', '.join(hidden)}; {reading}."]
 
 
 def meaning(table: pd.DataFrame) -> list[str]:

@@ -113,7 +113,7 @@ def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
     levels = {"lora": 1.0, "dora": 3.0}
     (found,) = verdicts_of(write(tmp_path, levels, flops={"dora": 2e12}))
     assert card(found).points["Difference"] == (
-        "dora minus lora; better and dearer are said of dora. Lower is better for generalization "
+        "dora minus lora. It is dora that is better or dearer. Lower is better for generalization "
         "gap and calibration error (ECE)."
     )
     best = next(each.name for each in found.entries if each.compared)

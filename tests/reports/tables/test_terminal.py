@@ -11,6 +11,7 @@ from gapbench.reports.tables.terminal import (
     _WIDTHS,
     WIDTH,
     _line,
+    against_reference,
     fitted,
     format_second_tests,
     number,
@@ -115,3 +116,14 @@ def test_lines_with_negative_scores_fit_a_terminal() -> None:
     assert len(_line(texts)) <= 80
     assert [len(text) <= width for text, width in zip(texts, _WIDTHS, strict=True)] == [True] * 9
     assert _TESTED_WIDTHS[4] == _WIDTHS[4]
+
+
+def test_reference_that_is_not_among_the_rows_is_told() -> None:
+    """A column of differences to it makes a reader look for its row."""
+    table = pd.DataFrame(
+        {"method": ["head", "lora"], "variant": "default", "reference": ["lora", "lora"]}
+    )
+    (hidden,) = against_reference(table[:1], "^ better")
+    assert "score minus that of lora, which is not shown; ^ better." in hidden
+    (whole,) = against_reference(table, "^ better")
+    assert "not shown" not in whole
