@@ -68,7 +68,7 @@ def _left_out(evidence: Evidence) -> list[str]:
     if references := sorted(set(scored["method"]) - set(trained["method"])):
         found.append(f"Not ranked, since nothing is trained: {listed(references)}.")
     if single := int((trained["n_seeds"] == 1).sum()):
-        found.append(f"{single} of {len(trained)} rows: one seed has no interval and no rank.")
+        found.append(f"{single} of {len(trained)} rows: one seed gives no interval and no rank.")
     if unequal := [title(board) for board in evidence.boards if _unequal(board)]:
         found.append(f"{listed(unequal)}: rows differ in their seeds; pairs meet on common ones.")
     strays = evidence.results.runs["suite"] == ""

@@ -193,7 +193,7 @@ def too_few(table: pd.DataFrame) -> str:
     if scored.empty:
         return "No trained method of this task has a score yet."
     if (scored["n_seeds"] < 2).all():
-        return "Too few seeds for a verdict: one seed has no interval. Run 5 or more (--seeds 5)."
+        return "Too few seeds for a verdict: one seed gives no interval. Run 5 or more (--seeds 5)."
     return ""
 
 

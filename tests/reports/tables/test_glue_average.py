@@ -215,3 +215,18 @@ def test_glue_suite_has_all_that_the_average_needs() -> None:
             (split, metric) for split in splits for metric in task.metrics
         }
         assert {part.split("/")[0] for part in parts} == splits
+
+
+def test_task_beside_glue_is_told_to_be_no_part_of_it(tmp_path: Path) -> None:
+    """Or the card would count its answer among those of the nine."""
+    fill(tmp_path)
+    store = Store(tmp_path)
+    store.open_for_writing()
+    other = [Run(make_cell("lora"), seed) for seed in range(2)]
+    store.write_plan("glue", [(run, "default") for run in other])
+    for run in other:
+        record = make_record(run.cell, run.seed)
+        store.write(record, items_of(record))
+    (found,) = verdicts_of(store)
+    assert (found.n_tasks, len(found.tasks)) == (9, 10)
+    assert dict(found.left_out) == {"syn_sentiment": "no task of GLUE"}

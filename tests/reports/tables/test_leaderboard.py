@@ -220,7 +220,7 @@ def test_format_table_marks_the_best_group_and_warns_of_too_few_seeds(tmp_path: 
     assert "head" not in starred
     assert "Too few seeds" not in text
     text = format_table(table_of(fill(tmp_path / "one", methods=FEW, seeds=1)))
-    assert text.count("Too few seeds for a verdict: one seed has no interval.") == 2
+    assert text.count("Too few seeds for a verdict: one seed gives no interval.") == 2
 
 
 def test_format_table_tells_the_time_of_scoring(tmp_path: Path) -> None:
