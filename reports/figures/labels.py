@@ -27,6 +27,7 @@ _UNTIED = len(_NEAR) * len(_DIRECTIONS)  # places so near that no line is needed
 _MARK = 3.0  # half the side of a mark
 _OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 2.0, 3.0
 _CROSSED = 100.0  # as much as a name that covers most of a mark
+_HIDDEN = 100.0  # for a line along the interval through its mark
 _MISTAKEN = 100.0  # for a name without a line that another mark is nearer to
 _ALONG = np.linspace(0, 1, 24)  # where a line is looked at
 _TURNS = 4  # how often each chooses
@@ -124,6 +125,7 @@ class _Around:
             + _INTERVAL * _common(boxes, self.bars).sum(axis=1)
             + _DISTANCE * np.hypot(*(offsets / (1 + extent)).T)
             + _CROSSED * (tied * through + struck)
+            + _HIDDEN * (tied & (abs(offsets[:, 0]) < 1))
             + _MISTAKEN * (~tied & _nearer(boxes, end, self.ends[apart]))
         )
         return price

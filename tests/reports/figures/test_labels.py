@@ -73,3 +73,9 @@ def test_names_lie_on_no_name_and_hardly_ever_on_a_line_to_another() -> None:
                 inside = ((box[:2] < spots) & (spots < box[2:])).all(axis=1)
                 struck += owner != place and bool(inside.any())
     assert struck < 5
+
+
+def test_no_line_runs_along_the_interval_of_its_mark() -> None:
+    """It could not be seen there."""
+    _, lines = boxes_and_lines(4)  # one did
+    assert all(np.ptp(spots[:, 0]) > 1 for _, spots in lines)
