@@ -102,6 +102,7 @@ def names(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "suites/papers/*.yaml",
         "suites/tasks/*.yaml",
         "bench/synthetic/backbones/*/*",
+        "methods/looks.txt",
         "reports/templates/*",
         "results/reference/published/*.csv",
         "results/reference/claims.yaml",
