@@ -19,7 +19,7 @@ from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.row_samples import sampled
-from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.row_status import RANKED, state
 from gapbench.reports.tables.standing import Standing
 from gapbench.reports.tables.terminal import place
 
@@ -200,7 +200,7 @@ def _match(
         status = each.standing.status[each.row.name]
         if status not in RANKED:
             why = each.standing.why[each.row.name]
-            return f"{where}: {each.row.name} is {status}{f': {why}' if why else ''}"
+            return f"{where}: {each.row.name} {state(status, why)}"
         if claim.metric != "score" and each.row.lost:
             return f"{where}: {each.row.name} has runs without a score"
     if first.row.config_hash == second.row.config_hash:

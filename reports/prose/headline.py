@@ -2,8 +2,9 @@
 
 from collections import Counter
 
+from gapbench.reports.tables.row_status import state
 from gapbench.reports.tables.words import listed
-from gapbench.reports.verdict.model import Verdict, state
+from gapbench.reports.verdict.model import Verdict
 from gapbench.reports.verdict.recommend import (
     ALONE,
     CHEAPEST,
@@ -70,7 +71,7 @@ def _answer(verdict: Verdict) -> str:
     if verdict.why == NO_REFERENCE:
         own = verdict[verdict.reference]
         none = NONE_YET if verdict.task else "No overall answer: "
-        return f"{none}{own.name}, which others are compared with, {state(own)}."
+        return f"{none}{own.name}, which others are compared with, {state(own.status, own.why)}."
     if verdict.why == HIDDEN:
         shown = {each.name for each in verdict.entries}
         beaters = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)

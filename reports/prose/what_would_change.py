@@ -4,8 +4,9 @@ from math import isfinite, isinf, isnan
 
 from gapbench.reports.prose.phrases import untold
 from gapbench.reports.stats.planning import MOST_SEEDS
+from gapbench.reports.tables.row_status import state
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.verdict.model import Design, Verdict, state
+from gapbench.reports.verdict.model import Design, Verdict
 from gapbench.reports.verdict.recommend import (
     ALONE,
     COLLAPSED,
@@ -48,7 +49,7 @@ def _reference(verdict: Verdict) -> str:
     name = verdict.reference
     own = [each for each in verdict.tasks if each.task not in verdict.left_out] or [verdict]
     lacks = [
-        (f"on {each.task} " if verdict.tasks else "") + f"it {state(entry)}"
+        (f"on {each.task} " if verdict.tasks else "") + f"it {state(entry.status, entry.why)}"
         for each in own
         for entry in each.entries
         if entry.name == name and not entry.compared

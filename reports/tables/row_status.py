@@ -139,6 +139,25 @@ def _runs(row: Any) -> str:
     return f"{len(row.lost)} run{'' if len(row.lost) == 1 else 's'}"
 
 
+_STATES: dict[RowStatus, str] = {
+    "untrained": "trains nothing",
+    "incomplete": "has too few seeds",
+    "failed": "lacks scores",
+    "collapsed": "collapsed",
+    "single": "has one seed",
+    "skipped": "has no runs",
+    "itemless": "cannot be judged",
+}
+
+
+def state(status: RowStatus, why: str) -> str:
+    """Return what keeps a row from being compared, as what follows its name in a sentence."""
+    if status in {"incomplete", "single"} and why:
+        return f"has {why}"
+    said = _STATES.get(status, f"is {status}")
+    return f"{said}: {why}" if why else said
+
+
 def collapsed_seeds(
     scores: Mapping[Key, Mapping[int, float]], floor: Sample | None, *, up: bool
 ) -> dict[Key, int]:

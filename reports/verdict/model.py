@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gapbench.reports.tables.outcomes import Claim, Outcome
-from gapbench.reports.tables.row_status import RANKED, RowStatus
+from gapbench.reports.tables.row_status import RANKED, RowStatus, state
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,9 @@ def uncompared(first: Entry, second: Entry, outcome: Outcome) -> Contrast:
     """
     levels = [row.levels.get(outcome) for row in (first, second)]
     means = [level.mean for level in levels if level is not None and level.mean is not None]
-    reasons = [f"{row.name} {state(row)}" for row in (first, second) if not row.compared]
+    reasons = [
+        f"{row.name} {state(row.status, row.why)}" for row in (first, second) if not row.compared
+    ]
     if any(level is not None and level.mean is not None and not level.n_items for level in levels):
         reasons.append("no values of single items are known")
     return Contrast(
@@ -285,14 +287,6 @@ def uncompared(first: Entry, second: Entry, outcome: Outcome) -> Contrast:
         confidence=math.nan,
         withheld=reasons[0] if reasons else "some of the runs have no value",
     )
-
-
-def state(row: Entry) -> str:
-    """Return what keeps a row from being compared, as what follows its name in a sentence."""
-    if row.status in {"incomplete", "single"} and row.why:
-        return f"has {row.why}"
-    why = "it trains nothing" if row.status == "untrained" else row.why
-    return f"is {row.status}: {why}" if why else f"is {row.status}"
 
 
 def _minus(value: float | None) -> float | None:

@@ -142,7 +142,7 @@ def test_rows_that_are_not_ranked_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, {"lora": 2.0, "dora": 2.6} | BARE, task=make_task(TASKS[1]), draw=1)
     (found,) = judged(tmp_path, claim())
     assert found.tasks == ("syn_acceptability on tiny-bert",)
-    assert found.missing == ("syn_sentiment on tiny-bert: dora is incomplete: 4 of 5 seeds",)
+    assert found.missing == ("syn_sentiment on tiny-bert: dora has 4 of 5 seeds",)
 
 
 def test_two_backbones_are_not_two_tasks(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gapbench.bench.store.record_io import predictions_path
 from gapbench.bench.store.store import Store
 from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
+from gapbench.reports.tables.row_status import RowStatus, state
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict import recommend
 from gapbench.reports.verdict.build import verdicts
@@ -41,7 +42,7 @@ def test_failed_runs_without_an_untrained_row_leave_the_ranking(tmp_path: Path) 
     fates = {("dora", 0): Status.FAILED}
     (found,) = verdicts_of(write(tmp_path, EQUAL | {"dora": 3.5}, fates=fates))
     assert (found["dora"].status, found["dora"].why) == ("failed", "1 run has no score")
-    assert found["dora"].to_reference["score"].withheld == "dora is failed: 1 run has no score"
+    assert found["dora"].to_reference["score"].withheld == "dora lacks scores: 1 run has no score"
     assert found["dora"].to_reference["score"].claim == ""
     assert found.recommended == "lora"
 
@@ -380,3 +381,17 @@ def test_one_row_alone_stands_under_its_own_name(tmp_path: Path) -> None:
     assert shown.heads[0][0] == "lora"
     assert shown.heads[1][0] == ""
     assert all(measure.first and not measure.second for measure in shown.measures)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("untrained", "trains nothing"),
+        ("incomplete", "has 2 of 5 seeds"),
+        ("failed", "lacks scores: 2 of 5 seeds"),
+        ("itemless", "cannot be judged: 2 of 5 seeds"),
+    ],
+)
+def test_state_of_a_row_is_said_in_plain_words(status: RowStatus, said: str) -> None:
+    """Readers do not know the names that states have in the code."""
+    assert state(status, "2 of 5 seeds" * (status != "untrained")) == said
