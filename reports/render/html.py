@@ -6,20 +6,17 @@ text; the only markup passed to it are figures, in which matplotlib has escaped 
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from gapbench.reports.document.model import (
     Document,
-    FigureArtifact,
     Part,
     Row,
     Section,
@@ -29,6 +26,7 @@ from gapbench.reports.document.model import (
 )
 from gapbench.reports.figures import theme
 from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
+from gapbench.reports.render.chart_points import points
 from gapbench.reports.render.files import put
 
 FACETS = ("task", "backbone", "method", "variant")
@@ -144,7 +142,7 @@ def page(document: Document) -> str:
         dark=_constant(theme.css("dark")),
         style=_constant(_source("report.css")),
         drawing=figures.css(),
-        points=_points,
+        points=points,
         begin=explainer.begin,
         anchor=anchor,
         script=_constant(_source("report.js")),
@@ -161,24 +159,6 @@ def _policy(script: str) -> str:
 def _parted(text: str) -> Markup:
     """Return a name whose lines may end where it joins words, and elsewhere only if they must."""
     return _constant(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
-
-
-def _points(artifact: FigureArtifact) -> str:
-    """Return what a reader may draw anew with other axes, as JSON."""
-    data = artifact.data
-    axes = {name: each for name, each in artifact.axes.items() if data[name].notna().any()}
-    points = [
-        {
-            "name": row["name"],
-            "method": row["method"],
-            "about": row["about"],
-            "colour": theme.variable(theme.colour(row["method"])),
-            "shape": theme.outline(theme.marker(row["method"])),
-        }
-        | {name: None if pd.isna(row[name]) else float(f"{row[name]:.5g}") for name in axes}
-        for _, row in data.iterrows()
-    ]
-    return json.dumps({"axes": axes, "points": points})
 
 
 def _dot(row: Row) -> str:

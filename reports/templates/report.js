@@ -187,8 +187,7 @@ function element(name, attributes, text) {
 }
 const brief = (value) => new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
 
-function scale(known, name, from, to) {
-  const values = known.map((point) => point[name]);
+function scale(values, name, from, to) {
   let low = Math.min(...values), high = Math.max(...values);
   const log = name !== "generalization_gap" && low > 0 && high > 8 * low;
   const move = log ? Math.log10 : (value) => value;
@@ -207,13 +206,25 @@ function scale(known, name, from, to) {
   return { place, ticks: ticks.filter((tick) => move(tick) >= low && move(tick) <= high) };
 }
 
+// Where the intervals of a point end, those of both axes.
+function bars(point, x, y, across, up) {
+  const [cx, cy] = [across.place(point[x]), up.place(point[y])];
+  const style = `stroke: ${point.colour}; stroke-width: 1.3; opacity: .6`;
+  const wide = point.ends[x]?.map(across.place), high = point.ends[y]?.map(up.place);
+  return [
+    ...(wide ? [element("line", { x1: wide[0], x2: wide[1], y1: cy, y2: cy, style })] : []),
+    ...(high ? [element("line", { x1: cx, x2: cx, y1: high[0], y2: high[1], style })] : []),
+  ];
+}
+
 function chart({ axes, points }, x, y) {
   const known = points.filter((point) => point[x] !== null && point[y] !== null);
   const title = (name) => axes[name][0] + (axes[name][1] ? `, ${axes[name][1]}` : "") + ` (${axes[name][2]}er is better)`;
   const svg = element("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${title(y)} against ${title(x)}: ` + known.map((p) => `${p.name} ${brief(p[x])}, ${brief(p[y])}`).join("; "), class: "drawn" });
   if (!known.length) return svg;
-  const across = scale(known, x, LEFT, WIDE - RIGHT);
-  const up = scale(known, y, HIGH - BOTTOM, TOP);
+  const all = (name) => known.flatMap((point) => [point[name], ...(point.ends[name] ?? [])]);
+  const across = scale(all(x), x, LEFT, WIDE - RIGHT);
+  const up = scale(all(y), y, HIGH - BOTTOM, TOP);
   for (const tick of across.ticks) {
     const at = across.place(tick);
     svg.append(element("line", { x1: at, x2: at, y1: TOP, y2: HIGH - BOTTOM }), element("text", { x: at, y: HIGH - BOTTOM + 16, "text-anchor": "middle" }, brief(tick)));
@@ -234,6 +245,7 @@ function chart({ axes, points }, x, y) {
     taken.push(spot);
     const mark = element("g", { "data-method": point.method });
     mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${brief(point[x])}, ${axes[y][0]} ${brief(point[y])}. ${point.about}`));
+    mark.append(...bars(point, x, y, across, up));
     mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
     svg.append(mark);
     marks.push(mark);

@@ -244,4 +244,6 @@ def _settings(results: LoadedResults, config_hash: str) -> dict[str, Any]:
     record = results.cells.get(config_hash)
     if record is None:
         return {}
-    return {**record.cell.config, "learning_rate": record.cell.training.learning_rate}
+    own = {**record.cell.config, "learning_rate": record.cell.training.learning_rate}
+    # What is asked for first stands first: marks and cards show but some of them.
+    return dict(sorted(own.items(), key=lambda each: each[0] not in ("rank", "learning_rate")))

@@ -66,6 +66,11 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     assert label.startswith("calibration error (ECE) (lower is better) against training time, s")
     names = {name.strip() for name in drawn.locator("g text").all_text_contents()}
     assert names == set(FEW)
+    assert drawn.locator("g line").count() == 0
+    up.select_option("score")
+    bars = drawn.locator("g line").evaluate_all("all => all.map(e => e.getBBox().height)")
+    assert len(bars) == len(FEW)
+    assert min(bars) > 2
     for choice in (across, up):
         choice.select_option("")
     assert figure.locator("svg").inner_html() == printed

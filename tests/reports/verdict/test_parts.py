@@ -281,4 +281,4 @@ def test_task_that_is_left_out_counts_nowhere(tmp_path: Path) -> None:
     assert (found.recommended, found.n_tasks, len(found.tasks)) == ("dora", 2, 4)
     shown = card(found)
     assert shown.about.startswith("2 tasks on")
-    assert shown.points["Settings"].startswith("dora: rank 8")
+    assert shown.points["Settings"].startswith("dora: rank 8, learning rate 0.0005, alpha 16")
