@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from gapbench.reports.document.model import (
     Document,
+    FigureArtifact,
     Part,
     Row,
     Section,

@@ -138,14 +138,37 @@ name();
 
 // What a mark shows, where the pointer rests; the same text is its title in the drawing.
 const tip = document.getElementById("tip");
+function tell(mark, x, y) {
+  tip.hidden = false;
+  tip.textContent = mark.querySelector("title").textContent;
+  tip.style.left = `${Math.max(0, Math.min(x, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${Math.min(y, innerHeight - tip.offsetHeight - 8)}px`;
+}
 addEventListener("pointermove", (event) => {
   const mark = event.target.closest?.("svg [data-method]");
-  tip.hidden = !mark;
-  if (!mark) return;
-  tip.textContent = mark.querySelector("title").textContent;
-  tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
-  tip.style.top = `${event.clientY + 16}px`;
+  if (mark) tell(mark, event.clientX + 14, event.clientY + 16);
+  else tip.hidden = true;
 });
+
+// A figure is one stop of the keyboard: in it, arrows go from mark to mark.
+for (const frame of document.querySelectorAll(".picture .scroll")) {
+  let place = -1;
+  const leave = () => { for (const mark of frame.querySelectorAll(".at")) mark.classList.remove("at"); };
+  frame.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const own = [...frame.querySelectorAll("svg [data-method]:not(.dim)")];
+    if (!step || !own.length) return;
+    event.preventDefault();
+    place = (Math.max(place + step, -1) + own.length) % own.length;
+    const mark = own[place];
+    leave();
+    mark.classList.add("at");
+    mark.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const box = mark.getBoundingClientRect();
+    tell(mark, box.right + 8, box.bottom + 8);
+  });
+  frame.addEventListener("blur", () => { leave(); tip.hidden = true; });
+}
 
 // Copy a table as it is sorted and filtered.
 const texts = (row) => [...row.cells].map((cell) => cell.textContent.trim());

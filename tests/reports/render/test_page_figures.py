@@ -76,6 +76,21 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     assert figure.locator("svg").inner_html() == printed
 
 
+def test_arrow_keys_go_from_mark_to_mark(open_page: Open, report: Path) -> None:
+    """A figure is one stop of the keyboard; its marks tell the same there as under the pointer."""
+    page = open_page(report, "#method=lora", width=1400)
+    frame = page.locator("figure[data-points] .scroll").first
+    titles = frame.locator("svg [data-method=lora] title").all_text_contents()
+    frame.focus()
+    for key, title in (("ArrowLeft", titles[-1]), ("ArrowRight", titles[0])):
+        page.keyboard.press(key)
+        expect(page.locator("#tip")).to_have_text(title)
+        assert frame.locator(".at title").all_text_contents() == [title]
+    page.keyboard.press("Tab")
+    expect(page.locator("#tip")).to_be_hidden()
+    assert frame.locator(".at").count() == 0
+
+
 def test_interval_of_the_score_sorts_as_the_score_does(open_page: Open, report: Path) -> None:
     """The best stands on top after the first click, over all tasks and on one."""
     page = open_page(report, width=1400)
