@@ -47,7 +47,7 @@ def _cut(name: str, length: int) -> str:
     if len(name) <= length:
         return name
     mark = PAPER if name.endswith(PAPER) else ""
-    return f"{name[: length - len(mark) - 1].rstrip(' ,/')}\N{HORIZONTAL ELLIPSIS}{mark}"
+    return f"{name[: max(length - len(mark) - 1, 1)].rstrip(' ,/')}\N{HORIZONTAL ELLIPSIS}{mark}"
 
 
 def all_within(names: Sequence[str], room: float, size: float) -> list[str]:

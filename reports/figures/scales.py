@@ -9,10 +9,12 @@ from collections.abc import Callable
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, NullLocator
 
+from gapbench.reports.tables.words import decimal
+
 
 def plain(value: float) -> str:
     """Return a number as it is written by hand, such as 0.001 or 1,000."""
-    return f"{value:,.10g}"
+    return f"{value:,.10g}" if value >= 1 else decimal(value)
 
 
 def by_orders(
@@ -22,7 +24,7 @@ def by_orders(
     ticks: Locator | None = None,
     written: Callable[[float], str] = plain,
 ) -> None:
-    """Draw the level axis by orders of magnitude.
+    """Draw the horizontal axis by orders of magnitude.
 
     Args:
         axis: whose values are above zero.

@@ -62,36 +62,42 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
 
 
 def _finding(data: pd.DataFrame, reference: str) -> str:
-    """Say which method is fastest and which slowest, where all tasks agree that it is clearly so.
+    """Say which method is fastest and which slowest, where that is so on every task, and clear.
 
     Args:
-        data: a row for each method beside the reference and each task: "name", and multiples of
-            the reference's "tokens_per_second".
+        data: a row for each method beside the reference and each task: "name", "task", and
+            multiples of the reference's "tokens_per_second".
         reference: name of the reference.
     """
-    known = data.dropna(subset="tokens_per_second").groupby("name")["tokens_per_second"]
-    speeds = known.agg(["median", "min", "max"]).sort_values("median")
+    known = data.dropna(subset="tokens_per_second")
+    speeds = known.pivot_table(
+        index="name", columns=["task", "backbone"], values="tokens_per_second"
+    )
     if speeds.empty:
         return ""
-    slow, fast = speeds.iloc[0], speeds.iloc[-1]
-    found = {}
-    if fast["min"] > 1 and fast["median"] >= _CLEAR:
-        found["fastest"] = fast
-    if slow["max"] < 1 and slow["median"] <= 1 / _CLEAR:
-        found["slowest"] = slow
-    if not found:
-        near = speeds["max"].max() < _CLEAR and speeds["min"].min() > 1 / _CLEAR
-        return (
-            f"In tokens per second, all methods are within a tenth of {reference}."
-            if near
-            else f"Which methods train faster than {reference} differs by task."
-        )
+    ratios = speeds.to_numpy()
+    if np.nanmax(ratios) < _CLEAR and np.nanmin(ratios) > 1 / _CLEAR:
+        return f"In tokens per second, all methods are within a tenth of {reference}."
+    fastest = _leader(speeds, "fastest")
+    slowest = _leader(1 / speeds, "slowest")
     said = [
-        f"{each.name}{f', the {word},' if len(speeds) > 1 else ''} on {times(each['median'])}"
-        for word, each in found.items()
+        f"{name}{f', the {word},' if len(speeds) > 1 else ''} trains at "
+        f"{times(np.median(speeds.loc[name].to_numpy()))} {reference}'s tokens per second"
+        for name, word in (fastest, slowest)
+        if name
     ]
-    first = said[0].replace(" on ", " trains on ", 1) + f" the tokens per second of {reference}"
-    return "; ".join([first, *said[1:]]) + "."
+    if said:
+        return f"{'; '.join(said)}."
+    changing = (np.nanmax(ratios, axis=1) > 1) & (np.nanmin(ratios, axis=1) < 1)
+    return f"Which methods train faster than {reference} differs by task." if changing.any() else ""
+
+
+def _leader(speeds: pd.DataFrame, word: str) -> tuple[str, str]:
+    """Return the method that leads on every task and clearly leaves the reference, "" if none."""
+    names = set(speeds.idxmax())
+    name = str(names.pop()) if len(names) == 1 else ""
+    own = speeds.loc[name].to_numpy() if name else np.ones(1)
+    return (name if own.min() > 1 and np.median(own) >= _CLEAR else ""), word
 
 
 def machines(boards: Sequence[Board]) -> list[str]:

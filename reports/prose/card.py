@@ -14,7 +14,6 @@ from gapbench.reports.verdict.model import Entry, Level, Verdict
 from gapbench.reports.verdict.recommend import (
     CHEAPEST_BETTER,
     NOTHING_BEATS,
-    UNANSWERED,
     UNTRAINED,
 )
 
@@ -91,7 +90,7 @@ def _head(verdict: Verdict, entry: Entry | None) -> tuple[str, str]:
     """Return the name of a row and what it is in the answer."""
     if entry is None:
         return "", ""
-    if entry.name == verdict.recommended and verdict.why not in UNANSWERED:
+    if entry.name == use(verdict):
         return entry.name, "use this"
     return entry.name, "reference" if entry.name == verdict.reference else "best other"
 
@@ -165,10 +164,8 @@ def _direction(
         return ""
     less = [NAMES["gap"], NAMES["ece"], *(() if verdict.higher_is_better else (metric(verdict),))]
     lower = [each.name for each in measures if each.name in less]
-    words = [word for word in _WORDS if word in {each.reading for each in measures}]
-    whose = (
-        f" It is {first.name} that is {listed(words).replace(' and ', ' or ')}." if words else ""
-    )
+    said = any(each.reading in _WORDS for each in measures)
+    whose = f" The words beside it say what {first.name} is." if said else ""
     better = f" Lower is better for {listed(lower)}." if lower else ""
     return f"{first.name} minus {second.name}.{whose}{better}"
 

@@ -7,7 +7,7 @@ from gapbench.reports.prose.not_compared import by_reason, grouped
 from gapbench.reports.prose.phrases import advantage, change, doubts, on_one_scale
 from gapbench.reports.prose.what_would_change import what_would_change
 from gapbench.reports.tables.outcomes import Claim, Outcome
-from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.row_status import FLOORS, RANKED
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import decimal, listed, named, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict
@@ -78,7 +78,9 @@ def _ties(verdict: Verdict) -> str:
     if not hidden and sum(each.compared for each in verdict.entries) == 1:
         return f"Only {verdict.ties[0]} can be judged, so there is nothing to compare it with."
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
-    return f"{said}. No difference between these is shown. {hidden}".rstrip()
+    several = len(verdict.ties) + bool(verdict.recommended) > 1
+    equal = " No difference between these is shown." if several else ""
+    return f"{said}.{equal} {hidden}".rstrip()
 
 
 def _beside(verdict: Verdict) -> str:
@@ -123,8 +125,8 @@ def _untested(verdict: Verdict) -> str:
         return "Not tested: no trained method can be judged."
     if bare := [each.name for each in verdict.entries if each.status == "untrained"]:
         return f"Not tested: {listed(bare)} cannot be compared."
-    where = "" if verdict.task else " on all tasks"
-    return f"Not tested: no untrained row (method untuned) was run{where}."
+    where = "" if verdict.task else " on every task"
+    return f"Not tested: no row that trains nothing ({' or '.join(FLOORS)}) was run{where}."
 
 
 def _out(verdict: Verdict) -> list[Entry]:
@@ -139,13 +141,15 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
     if verdict.protocol == "paper":
         yield "Checkpoints were chosen on the test split, so scores are too good."
     best = next((e.name for e in verdict.entries if e.compared and not e.beaten_by), "")
+    of_shown = " of those shown" if verdict.hidden else ""
     if best and verdict.optimism and verdict.optimism >= 0.0005:
         yield (
-            f"Expect {best}, which has the best mean, to be about {number(verdict.optimism)} worse "
-            "in a repeat, since it was picked for being the best of several."
+            f"Expect {best}, which has the best mean{of_shown}, to be about "
+            f"{number(verdict.optimism)} worse in a repeat, since it was picked for being the best "
+            "of several."
         )
     if out := _out(verdict):
-        yield f"Not compared: {by_reason(out)}."
+        yield f"Not compared: {by_reason(out, several=not verdict.task)}."
     counted = [each for each in verdict.entries if each.why and each.status in RANKED]
     yield from (f"{each.name}: {each.why}." for each in counted[:_MOST_COUNTED])
     if verdict.left_out:

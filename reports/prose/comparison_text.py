@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
+from gapbench.reports.prose.headline import use
 from gapbench.reports.prose.pair_answer import answer, answered, answers, training_ratio
 from gapbench.reports.prose.what_would_change import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
@@ -80,7 +81,7 @@ def content(found: Compared) -> dict[str, Any]:
                 "suite": each.verdict.suite,
                 "task": each.verdict.task or None,
                 "backbone": each.verdict.backbone,
-                "recommended": each.verdict.recommended or None,
+                "recommended": use(each.verdict) or None,
                 "why": each.verdict.why,
                 "training": training_ratio(each.verdict, found.first, found.second),
                 "said": answer(each, found.first, found.second),

@@ -12,8 +12,8 @@ GLOSSARY: Mapping[str, str] = {
     "apart, averaged over 15 groups of confidence.",
     "reliability diagram": "Shares of right answers over stated confidence: on the diagonal the "
     "two agree, below it a model is overconfident.",
-    "temperature": "A number fitted on validation by which the outputs of a model are divided, so "
-    "that its confidence fits; above 1 the model was overconfident.",
+    "temperature scaling": "Dividing a model's outputs by a number, fitted on validation, so that "
+    "its confidence fits; above 1 the model was overconfident.",
     "Brier score": "The mean squared error of the stated probabilities; lower is better.",
     "NLL": "Negative log-likelihood: the mean surprise at the right answers, in nats; lower is "
     "better.",
@@ -49,8 +49,8 @@ _FORMS: Mapping[str, str] = {
     "score": "scores?",
     "generalization gap": "generalization gap",
     "calibration error (ECE)": r"calibration error(?: \(ECE\))?|ECE",
-    "reliability diagram": "reliability diagrams?|diagonal",
-    "temperature": "temperature(?: scaling)?",
+    "reliability diagram": "reliability diagrams?",
+    "temperature scaling": "temperature scaling",
     "Brier score": "Brier(?: score)?",
     "NLL": "NLL",
     "reference": "reference",

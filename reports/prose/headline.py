@@ -34,7 +34,7 @@ _NO_ANSWER = {
 
 def use(verdict: Verdict) -> str:
     """Return the method that a verdict says to use, "" where it only names one."""
-    return "" if verdict.why in UNANSWERED else verdict.recommended
+    return "" if verdict.why in (ALONE, *UNANSWERED) else verdict.recommended
 
 
 def headline(verdict: Verdict) -> str:
@@ -46,10 +46,12 @@ def headline(verdict: Verdict) -> str:
 def _by_task(verdict: Verdict) -> str:
     """Say on how many of the tasks which method is the answer, the most frequent ones."""
     tasks = [each for each in verdict.tasks if each.task not in verdict.left_out]
-    answers = Counter(use(each) for each in tasks if use(each) and each.why != ALONE)
+    answers = Counter(use(each) for each in tasks if use(each))
     (name, count), *others = answers.most_common(_MOST_ANSWERS) or [("", 0)]
     more = "".join(f"; on {n}: {other}" for other, n in others)
-    return f"On {count} of {len(tasks)} tasks: {name}{more}." if name else ""
+    rest = len(tasks) - count - sum(n for _, n in others)
+    more += f"; on {rest}: another or none" if rest and others else ""
+    return f"The answer on {count} of {len(tasks)} tasks: {name}{more}." if name else ""
 
 
 def _answer(verdict: Verdict) -> str:
@@ -73,8 +75,12 @@ def _answer(verdict: Verdict) -> str:
         none = NONE_YET if verdict.task else "No overall answer: "
         return f"{none}{own.name}, which others are compared with, {state(own.status, own.why)}."
     if verdict.why == HIDDEN:
-        shown = {each.name for each in verdict.entries}
-        beaters = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)
-        hidden = [name for name in beaters if name not in shown]
-        return f"{NONE_YET}Each method shown here is beaten by one left out: {listed(hidden)}."
+        return f"{NONE_YET}Every method shown here is beaten. Left out: {_beaters(verdict)}."
     return _NO_ANSWER.get(verdict.why, "Too few seeds for an answer.")
+
+
+def _beaters(verdict: Verdict) -> str:
+    """Return the rows that beat shown ones and are not shown."""
+    shown = {each.name for each in verdict.entries}
+    beaters = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)
+    return listed([name for name in beaters if name not in shown])

@@ -3,24 +3,34 @@
 from collections.abc import Mapping, Sequence
 
 from gapbench.reports.tables.row_status import RowStatus
+from gapbench.reports.tables.words import few
 from gapbench.reports.verdict.model import Entry
 
-_MOST_NAMES, _MOST_REASONS = 4, 4
+_MOST_REASONS = 4
 _KINDS: dict[RowStatus, str] = {
-    "incomplete": "too few seeds on some task",
-    "failed": "runs without a score on some task",
-    "collapsed": "seeds that lie far below the others on some task",
+    "incomplete": "too few seeds",
+    "failed": "runs without a score",
+    "collapsed": "seeds that lie far below the others",
     "single": "one seed, which gives no interval",
-    "skipped": "no run can be had here on some task",
-    "itemless": "no values of single test items are known on some task",
+    "skipped": "no run can be had here",
+    "itemless": "no values of single test items are known",
 }
 
 
-def by_reason(rows: Sequence[Entry]) -> str:
-    """Return the names of rows with what keeps them out, by kind if the reasons are many."""
+def by_reason(rows: Sequence[Entry], *, several: bool) -> str:
+    """Return the names of rows with what keeps them out, by kind if the reasons are many.
+
+    Args:
+        rows: which are not compared.
+        several: whether over several tasks, on one of which a reason is enough.
+    """
+    where = " on some task" if several else ""
     reasons = {each.name: each.why for each in rows}
     if len(set(reasons.values())) > _MOST_REASONS:
-        reasons = {each.name: _KINDS.get(each.status, each.why) for each in rows}
+        reasons = {
+            each.name: f"{_KINDS[each.status]}{where}" if each.status in _KINDS else each.why
+            for each in rows
+        }
     return grouped(reasons)
 
 
@@ -29,15 +39,7 @@ def grouped(reasons: Mapping[str, str]) -> str:
     groups: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)
-    said = [f"{_some(names)} ({reason})" for reason, names in groups.items()]
+    said = [f"{few(names)} ({reason})" for reason, names in groups.items()]
     shown, rest = said[:_MOST_REASONS], list(groups.values())[_MOST_REASONS:]
     more = [f"{sum(map(len, rest))} more for other reasons (see gapbench status)"] if rest else []
     return "; ".join([*shown, *more])
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return names as "a, b and c", the first ones and a count if they are many."""
-    shown = list(names[:_MOST_NAMES])
-    more = len(names) - len(shown)
-    *before, last = [*shown, f"{more} more"] if more else shown
-    return f"{', '.join(before)} and {last}" if before else last

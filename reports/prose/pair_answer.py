@@ -23,7 +23,7 @@ def answer(each: Difference, first: str, second: str) -> str:
     """Return the verdict's answer, then how the two differ and what training them costs."""
     parts = (_between(each, first, second), _costs(each, first, second))
     said = " ".join([headline(each.verdict), *filter(None, parts)])
-    return f"The answer on {each.place}: {said}"
+    return f"The answer for {each.place}: {said}"
 
 
 def training_ratio(verdict: Verdict, first: str, second: str) -> float | None:

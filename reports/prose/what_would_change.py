@@ -6,6 +6,7 @@ from gapbench.reports.prose.phrases import untold
 from gapbench.reports.stats.planning import MOST_SEEDS
 from gapbench.reports.tables.row_status import state
 from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.words import few
 from gapbench.reports.verdict.model import Design, Verdict
 from gapbench.reports.verdict.recommend import (
     ALONE,
@@ -32,11 +33,13 @@ def what_would_change(verdict: Verdict) -> str:
         return ""
     if verdict.why == NO_ROW:
         failed = any(each.n_failed for each in verdict.entries)
-        return "Runs that end with a score: gapbench status says why they failed." * failed
+        return "Runs that end with a score: gapbench status says why they failed." if failed else ""
     if verdict.why == NO_REFERENCE:
         return _reference(verdict)
     if verdict.design is not None and verdict.design.n_seeds:
         return design(verdict.design)
+    if verdict.why == ALONE and (lost := [e.name for e in verdict.entries if e.commands]):
+        return f"The missing runs of {few(lost)}."
     if verdict.why in _FURTHER:
         return _FURTHER[verdict.why]
     if any(each.compared for each in verdict.entries):

@@ -11,8 +11,8 @@ _FIRST_WORDS = """\
 
 `gapbench report` writes these tables beside the page, and `columns.json`, which says of each of
 their columns what this page says. Text that does not exist is empty, and so is a number. Counts are
-whole numbers, others have 12 significant digits. Seconds, memory and tokens per second are of the
-machine that the row names.
+whole numbers, in `leaderboard.csv` means over seeds that are rounded; others have 12 significant
+digits. Seconds, memory and tokens per second are of the machine that the row names.
 
 | file | a row is |
 | --- | --- |

@@ -154,7 +154,7 @@ def state(status: RowStatus, why: str) -> str:
     """Return what keeps a row from being compared, as what follows its name in a sentence."""
     if status in {"incomplete", "single"} and why:
         return f"has {why}"
-    said = _STATES.get(status, f"is {status}")
+    said = _STATES.get(status, "cannot be compared")
     return f"{said}: {why}" if why else said
 
 

@@ -141,8 +141,8 @@ def against_reference(table: pd.DataFrame, reading: str) -> list[str]:
     if not references:
         return []
     shown = {label(row.method, row.variant) for row in rows(table)}
-    hidden = [f"{name}, which is not shown" if name not in shown else name for name in references]
-    return [f"{VS_REFERENCE}: score minus that of {', '.join(hidden)}; {reading}."]
+    told = [name if name in shown else f"{name}, which is not shown" for name in references]
+    return [f"{VS_REFERENCE}: score minus that of {', '.join(told)}; {reading}."]
 
 
 def meaning(table: pd.DataFrame) -> list[str]:

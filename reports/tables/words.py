@@ -56,7 +56,7 @@ def signed(value: Any, digits: int = 3) -> str:
 
 
 def decimal(value: float) -> str:
-    """Return a setting in full, such as 0.00005, in six digits and never as a power of ten."""
+    """Return a setting, such as 0.00005, rounded to six digits, and never as a power of ten."""
     text = f"{value:g}"
     if "e" not in text:
         return text

@@ -229,7 +229,7 @@ def _on_tasks(reasons: Sequence[tuple[str, str]]) -> str:
     """Return the first reason and the tasks that it holds on, such as "9 of 10 seeds on qqp"."""
     why = next((reason for _, reason in reasons), "")
     alike = [task for task, reason in reasons if reason == why]
-    what, more = re.split(r"(?=[,;]|$)", why, maxsplit=1)
+    what, more = re.split(r"(?=[,;] |$)", why, maxsplit=1)
     where = " and ".join(alike) if len(alike) <= _MOST_TASKS else f"{len(alike)} tasks"
     return f"{what} on {where}{more}" if why else ""
 

@@ -15,28 +15,32 @@ BY_TASK = "Which methods train faster than lora differs by task."
     ("multiples", "said"),
     [
         ({}, ""),
-        ({"dora": [0.5]}, f"dora trains on {times(0.5)} the tokens per second of lora."),
+        ({"dora": [0.5]}, f"dora trains at {times(0.5)} lora's tokens per second."),
         (
-            {"dora": [1.5, 2.5], "full": [0.1], "head": [0.9]},
-            f"dora, the fastest, trains on {times(2)} the tokens per second of lora; full, the "
-            f"slowest, on {times(0.1)}.",
+            {"dora": [1.5, 2.5], "full": [0.1, 0.1], "head": [0.9, 0.5]},
+            f"dora, the fastest, trains at {times(2)} lora's tokens per second; full, the "
+            f"slowest, trains at {times(0.1)} lora's tokens per second.",
         ),
         (
             {"dora": [1.0, 1.02], "full": [0.5, 0.7]},
-            f"full, the slowest, trains on {times(0.6)} the tokens per second of lora.",
+            f"full, the slowest, trains at {times(0.6)} lora's tokens per second.",
         ),
         ({"head": [0.6, 3.6]}, BY_TASK),
         ({"head": [0.6, 3.6], "dora": [0.9, 2.0]}, BY_TASK),
+        ({"head": [1.3, 1.4], "dora": [1.25, 1.6]}, ""),  # each leads on one task
+        ({"head": [1.02, 1.05, 1.2]}, ""),  # faster everywhere, though not clearly
         (
             {"head": [1.05, 1.04], "dora": [0.95, 1.0]},
             "In tokens per second, all methods are within a tenth of lora.",
         ),
     ],
 )
-def test_finding_names_a_method_only_where_all_tasks_agree(
+def test_finding_names_a_method_only_where_owntasks_agree(
     multiples: dict[str, Sequence[float]], said: str
 ) -> None:
     """And where it is a tenth faster or slower than the reference, in the median."""
-    rows = [(name, each) for name, found in multiples.items() for each in found]
-    data = pd.DataFrame(rows, columns=["name", "tokens_per_second"])
+    rows = [
+        (name, f"t{k}", "b", each) for name, own in multiples.items() for k, each in enumerate(own)
+    ]
+    data = pd.DataFrame(rows, columns=["name", "task", "backbone", "tokens_per_second"])
     assert _finding(data.astype({"tokens_per_second": float}), "lora") == said

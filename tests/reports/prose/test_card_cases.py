@@ -6,10 +6,12 @@ from pathlib import Path
 
 from gapbench.reports.document.model import Card
 from gapbench.reports.prose.card import card
+from gapbench.reports.prose.headline import use
 from gapbench.reports.prose.not_compared import by_reason, grouped
 from gapbench.reports.prose.phrases import change
 from gapbench.reports.render import card_text
 from gapbench.reports.verdict.model import Verdict
+from gapbench.reports.verdict.recommend import ALONE
 from tests.support.known_truth import MISSING, Fates, verdicts_of, write
 from tests.support.results_folder import make_task
 
@@ -44,8 +46,9 @@ def test_task_on_which_training_is_not_shown_to_help_gets_the_number(tmp_path: P
 def test_whether_training_helps_is_answered_where_nothing_tells(tmp_path: Path) -> None:
     """A folder without an untrained row says that it was not tested."""
     (found,) = verdicts_of(write(tmp_path, EQUAL))
-    assert card(found).points[LEARNS] == ("Not tested: no untrained row (method untuned) was run.")
-    assert "on all tasks" in card(replace(found, task="")).points[LEARNS]
+    none = "Not tested: no row that trains nothing (majority or untuned) was run."
+    assert card(found).points[LEARNS] == none
+    assert "on every task" in card(replace(found, task="")).points[LEARNS]
     lone = replace(found, entries=tuple(replace(e, status="single") for e in found.entries))
     assert card(lone).points[LEARNS] == "Not tested: no trained method can be judged."
 
@@ -67,7 +70,7 @@ def test_lost_seed_of_the_reference_leaves_what_single_tasks_say(tmp_path: Path)
     said = card(found)
     assert said.headline == (
         "No overall answer: lora, which others are compared with, has 4 of 5 seeds on "
-        "syn_sentiment. On 1 of 2 tasks: dora."
+        "syn_sentiment. The answer on 1 of 2 tasks: dora."
     )
     assert said.points[CHANGE].endswith("on syn_sentiment it has 4 of 5 seeds.")
     assert said.tasks[1][2].endswith("lora, which others are compared with, has 4 of 5 seeds")
@@ -79,6 +82,7 @@ def test_only_method_that_can_be_judged_has_no_difference_to_others(tmp_path: Pa
     said = card(found)
     assert "between these" not in " ".join(said.points.values())
     assert said.points["Also unbeaten"].startswith("Only dora can be judged")
+    assert use(replace(found, recommended="dora", why=ALONE)) == ""
     assert "lora" in said.points[CHANGE]
     assert "no difference shown" not in card_text.text(said)
 
@@ -97,7 +101,7 @@ def test_one_seed_is_told_once_and_recommends_nothing(tmp_path: Path) -> None:
 def test_rows_that_are_not_compared_are_told_by_reason(tmp_path: Path) -> None:
     """Four names a reason, then a count; of many reasons, only the kind."""
     assert grouped(dict.fromkeys("abcdef", "lost") | {"g": "few"}) == (
-        "a, b, c, d and 2 more (lost); g (few)"
+        "a, b, c, d and 2 others (lost); g (few)"
     )
     assert grouped({name: name for name in "abcdef"}).endswith(
         "2 more for other reasons (see gapbench status)"
@@ -105,7 +109,8 @@ def test_rows_that_are_not_compared_are_told_by_reason(tmp_path: Path) -> None:
     (found,) = verdicts_of(write(tmp_path, EQUAL))
     row = found.entries[0]
     rows = [replace(row, name=n, status="incomplete", why=f"on {n}") for n in "abcdef"]
-    assert by_reason(rows) == "a, b, c, d and 2 more (too few seeds on some task)"
+    assert by_reason(rows, several=True) == "a, b, c, d and 2 others (too few seeds on some task)"
+    assert by_reason(rows, several=False) == "a, b, c, d and 2 others (too few seeds)"
 
 
 def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
     levels = {"lora": 1.0, "dora": 3.0}
     (found,) = verdicts_of(write(tmp_path, levels, flops={"dora": 2e12}))
     assert card(found).points["Difference"] == (
-        "dora minus lora. It is dora that is better or dearer. Lower is better for generalization "
+        "dora minus lora. The words beside it say what dora is. Lower is better for generalization "
         "gap and calibration error (ECE)."
     )
     best = next(each.name for each in found.entries if each.compared)
@@ -121,3 +126,5 @@ def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
         f"Expect {best}, which has the best mean,"
         in card(replace(found, optimism=0.01)).points["Read with care"]
     )
+    part = card(replace(found, optimism=0.01, hidden=("full",))).points["Read with care"]
+    assert f"Expect {best}, which has the best mean of those shown," in part

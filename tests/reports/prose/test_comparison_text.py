@@ -36,7 +36,7 @@ def test_answer_of_the_verdict_is_told_of_the_two(tmp_path: Path) -> None:
     write(tmp_path, levels, flops={"dora": 2e12, "head": 1e12})
     words = said(tmp_path, "lora", "dora")
     assert (
-        "The answer on syn_sentiment on tiny-bert: Use dora. It is shown to be better than lora. "
+        "The answer for syn_sentiment on tiny-bert: Use dora. It is shown to be better than lora. "
         "dora is shown to be better than lora. Training dora costs 2.0\N{MULTIPLICATION SIGN} as "
         "much as training lora."
     ) in words
@@ -56,3 +56,5 @@ def test_row_of_one_seed_is_told_in_plain_words(tmp_path: Path) -> None:
     write(tmp_path / "one", ALIKE, seeds=1)
     words = said(tmp_path / "one", "dora", "lora")
     assert "No interval: dora has one seed, which gives no interval." in words
+    (answer,) = gapbench.load(tmp_path / "one").compare("dora", "lora").content["answers"]
+    assert answer["recommended"] is None  # as the card says, too few seeds
