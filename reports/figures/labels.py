@@ -29,7 +29,6 @@ _OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 1.0, 3.0
 _CROSSED = 100.0  # as much as a name that covers most of a mark
 _HIDDEN = 100.0  # for a line along the interval through its mark
 _MISTAKEN = 100.0  # for a name without a line that another mark is nearer to
-_ALONG = np.linspace(0, 1, 24)  # where a line is looked at
 _TURNS = 4  # how often each chooses
 
 
@@ -164,9 +163,12 @@ def _nearer(boxes: Floats, end: Floats, others: Floats) -> NDArray[np.bool_]:
 
 def _crossed(starts: Floats, ways: Floats, boxes: Floats) -> NDArray[np.bool_]:
     """Return which lines run through which boxes, (lines, boxes)."""
-    spots = (starts[:, None] + ways[:, None] * _ALONG[:, None])[:, :, None]  # line, spot, box, x, y
-    inside = (boxes[:, :2] < spots) & (spots < boxes[:, 2:])
-    found: NDArray[np.bool_] = np.any(np.all(inside, axis=3), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # lines along an axis
+        edges = (boxes.reshape(1, -1, 2, 2) - starts[:, None, None]) / ways[:, None, None]
+    into = np.fmin(edges[:, :, 0], edges[:, :, 1])  # line, box, x and y: parts of the way
+    out = np.fmax(edges[:, :, 0], edges[:, :, 1])
+    first = np.fmax(np.fmax(into[..., 0], into[..., 1]), 0)
+    found: NDArray[np.bool_] = first < np.fmin(np.fmin(out[..., 0], out[..., 1]), 1)
     return found
 
 
