@@ -93,7 +93,7 @@ def test_ragged_last_batches_give_the_same_numbers(make_backbone: MakeBackbone) 
 
 @pytest.mark.parametrize("method", ["lora", "hiddenkey", "lora_dropout"])
 def test_generation_weights_tokens(method: str, tmp_path: Path) -> None:
-    """Texts of unlike lengths: the gradients are those of the mean over all target tokens."""
+    """Texts of different lengths: the gradients are those of the mean over all target tokens."""
     task = causal_files.make_task(TELL)
     made = causal_files.make(make_decoder(tmp_path / "llama", "llama"), task)
     runs = causal_files.make_runs(task, method, (0, 1))

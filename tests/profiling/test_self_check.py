@@ -132,7 +132,7 @@ def test_model_that_sees_the_future_is_refused() -> None:
 def test_failure_is_not_told_as_sight_of_the_future() -> None:
     """Kimi Linear's batches fail in some sizes, which says nothing of later tokens."""
     reason = self_check.SelfCheck(None, None, None).unsupported_reason(writes=False)
-    assert reason == "a batch of texts of unlike lengths fails, or its logits are no numbers"
+    assert reason == "a batch of texts of different lengths fails, or its logits are no numbers"
 
 
 def test_attention_that_is_not_the_models_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,8 +273,8 @@ def test_first_mention_of_a_term_in_a_section_leads_to_its_sentence(
     open_page: Open, tmp_path: Path
 ) -> None:
     """Wherever it stands: in text, lists, captions, cells and the meaning of columns."""
-    terms = ("seed", "median", "Brier score", "temperature", "collapsed", "checkpoint")
-    columns = (Column("why", "the temperature of NLL", "text"),)
+    terms = ("seed", "median", "Brier score", "temperature scaling", "collapsed", "checkpoint")
+    columns = (Column("why", "temperature scaling of NLL", "text"),)
     parts = (
         Text("A seed."), Bullets(("One seed, the median.",)), drawn("Brier score of the median"),
         Table("By checkpoint", "method", columns, (Row("lora", (Value("seeds collapsed"),)),)),

@@ -28,9 +28,15 @@ LINES = """
 """
 
 
-@pytest.mark.parametrize("name", ["airline_tweets", "sick"])
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("airline_tweets", ["label_", "smoothing"]),
+        ("small_data", ["lora / input ", "dropout 0.1"]),
+    ],
+)
 def test_phone_shows_the_answer_and_its_costs_first(
-    open_page: Open, tmp_path: Path, name: str
+    open_page: Open, tmp_path: Path, name: str, lines: list[str]
 ) -> None:
     """On 390 x 844 pixels, with intervals; contents are folded, and no name breaks in a word."""
     study = REPOSITORY / "results" / "reference" / "measured" / name
@@ -45,7 +51,7 @@ def test_phone_shows_the_answer_and_its_costs_first(
         assert box["y"] + box["height"] <= 844
     assert " to " in shown["accuracy"].locator("td").first.inner_text()
     assert "no difference shown" in shown["accuracy"].inner_text()
-    assert page.locator(".card thead").evaluate(f"(e) => {LINES}") == ["label_", "smoothing"]
+    assert page.locator(".card thead").evaluate(f"(e) => {LINES}") == lines
     page.get_by_text("Contents and filters").click()
     page.get_by_role("link", name="Limits").click()
     assert page.evaluate("location.hash") == "#limits"
