@@ -82,7 +82,7 @@ def test_a_suite_ends_with_a_winner_scored_on_sealed_rows(small: SmallSuite) -> 
     assert all("test" in each.splits for each in final)
     assert "On the test rows" in repr(advice)
     assert advice.winner in repr(advice)
-    page = (small.results / "advice.html").read_text()
+    page = (small.results / "advice.html").read_text().replace("<wbr>", "")  # where names may break
     assert all(f">{row.arm}</th>" in page for row in advice.rows)
     assert advice.headline in page
     stored = json.loads((small.results / "advice.json").read_text())
