@@ -94,6 +94,7 @@ class Costs:
             None if each is None else each * len(runs),
             sum(self.relative_cost(run.cell) for run in runs),
             _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
+            trains=registry.get(cell.method).trains,
         )
 
     def stack_bytes(self, cell: Cell, runs: int) -> int | None:
@@ -137,8 +138,8 @@ class Costs:
 
 
 def seconds_per_cost(jobs: Iterable[Job]) -> float | None:
-    """Return seconds per relative cost over all jobs that were measured; None without any."""
-    known = [(job.seconds, job.relative_cost) for job in jobs if job.seconds]
+    """Return seconds per relative cost over all jobs that train and were measured, None without."""
+    known = [(job.seconds, job.relative_cost) for job in jobs if job.seconds and job.trains]
     return sum(s for s, _ in known) / sum(cost for _, cost in known) if known else None
 
 

@@ -30,12 +30,14 @@ class Job:
         seconds: expected seconds; None if no similar stack has been measured.
         relative_cost: cost relative to other stacks, in an arbitrary unit.
         memory_bytes: approximate memory that a worker needs.
+        trains: whether it makes steps; what other stacks take follows from these alone.
     """
 
     runs: Sequence[Run]
     seconds: float | None = None
     relative_cost: float = 1.0
     memory_bytes: float = 0.0
+    trains: bool = True
 
 
 @dataclass
@@ -106,7 +108,7 @@ class WorkQueue:
         cut = [run for run in job.runs if run.hash not in statuses]
         if cut and self.seconds_left() == 0.0:
             self.left.append(self._part(job, cut))
-        if seconds is not None and statuses:
+        if seconds is not None and statuses and job.trains:
             self._spent += seconds
             self._spent_cost += job.relative_cost
         self.show()

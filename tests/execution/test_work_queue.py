@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -66,6 +67,21 @@ def test_stack_of_unknown_length_is_judged_by_those_just_done(clock: list[float]
     assert queue.expected(second) == 30
     assert queue.next() is None
     assert queue.left == [second]
+
+
+def test_stack_that_trains_nothing_says_nothing_of_others(clock: list[float]) -> None:
+    """It takes seconds for what counts as one step, so that no other would ever fit."""
+    (untuned,) = (replace(job, trains=False, relative_cost=1e-3) for job in jobs(None))
+    first, second = jobs(None, None)
+    queue = WorkQueue([untuned, first, second], ignore, budget_s=50)
+    assert queue.next() is untuned
+    clock[0] += 8
+    queue.end(untuned, {"a": Status.OK}, 8)
+    assert queue.next() is first
+    clock[0] += 15
+    queue.end(first, {"b": Status.OK}, 15)
+    assert queue.expected(second) == 15
+    assert seconds_per_cost([replace(untuned, seconds=8.0)]) is None
 
 
 def test_runs_that_the_end_of_the_time_cuts_off_are_left(clock: list[float]) -> None:
