@@ -81,7 +81,8 @@ def _number(row: pd.Series, field: str, low: str | None, high: str | None) -> st
 
 
 def _joined(parts: Iterable[str]) -> str:
-    return " and ".join(parts)
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def main() -> None:

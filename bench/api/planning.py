@@ -229,9 +229,9 @@ def estimate(
     todo = [run for run in todo if run.cell.hash not in costs.skipped]
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_per_cost(jobs)
-    if rate is None:
+    if rate is None and any(job.seconds is None for job in jobs):
         return "no estimate: no similar run has ended yet, and none could be measured here"
-    seconds = [expected(job, rate) for job in jobs]
+    seconds = [expected(job, rate or 0.0) for job in jobs]
     usual = {"local": suitable_workers(jobs, costs.sources, choose_device("auto"))}
     # A cluster of Ray has as many as it has room for.
     workers = workers or (usual | {"slurm": array_size(jobs)}).get(engine, 1)

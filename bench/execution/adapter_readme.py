@@ -125,13 +125,15 @@ def _prompting(task: Task, backbone: Backbone) -> str:
     decoding, encodes = getattr(task, "decoding", None), backbone.reader.encoder_decoder
     if decoding is None:
         given = 'padding=True, return_tensors="pt"'
-        lines = [f"inputs = tokenizer(prompts, {given})", "outputs = model(**inputs)"]
-        if encodes:
-            begun = beginning(backbone.model())
-            lines = [
+        inputs = f"inputs = tokenizer(prompts, {given})"
+        if not encodes:
+            return f"{inputs}\noutputs = model(**inputs)"
+        begun = beginning(backbone.model())
+        return "\n".join(
+            [
                 "import torch",
                 "",
-                *lines[:1],
+                inputs,
                 f"targets = tokenizer(text_target=answers, add_special_tokens=False, {given})",
                 'targets = targets["input_ids"]',
                 f"begun = torch.tensor([{begun}] * len(targets))",
@@ -139,7 +141,7 @@ def _prompting(task: Task, backbone: Backbone) -> str:
                 "outputs = model(**inputs, decoder_input_ids=read)",
                 f"logits = outputs.logits[:, {len(begun) - 1} :]  # before each target",
             ]
-        return "\n".join(lines)
+        )
     # Only `generate` counts positions from the mask, so only it may have padding on the left.
     side = "right" if encodes else "left"
     given = f'padding=True, padding_side="{side}", return_token_type_ids=False, return_tensors="pt"'

@@ -20,7 +20,7 @@ from gapbench.bench.store.store import Store
 
 CostKey = tuple[str, str, str]
 """Task with second tests, backbone and method: the kind of a run, for which costs are measured."""
-_Kind = tuple[CostKey, bool]
+_TimeKey = tuple[CostKey, bool]
 """The kind of a run, and whether its steps are known before its rows are read."""
 
 _SAMPLES = 5  # records read for each kind
@@ -36,7 +36,7 @@ class Costs:
     """Costs of stored runs, and estimates for others.
 
     Attributes:
-        run_seconds: median seconds of a run per `relative_cost`, by kind: runs of a kind may be
+        unit_seconds: median seconds of a run per `relative_cost`, by kind: runs of a kind may be
             longer than others, or their settings dearer.
         memory_bytes: largest peak memory, by kind.
         footprints: memory of a stack, by kind, of those that were measured here.
@@ -44,7 +44,7 @@ class Costs:
     """
 
     sources: Sources
-    run_seconds: dict[_Kind, float] = field(default_factory=dict)
+    unit_seconds: dict[_TimeKey, float] = field(default_factory=dict)
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
     footprints: dict[CostKey, Footprint] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Costs:
     def measured(cls, store: Store, sources: Sources) -> "Costs":
         """Return the costs from a store, reading a few records of each kind."""
         costs = cls(sources)
-        run_seconds: dict[_Kind, list[float]] = defaultdict(list)
+        unit_seconds: dict[_TimeKey, list[float]] = defaultdict(list)
         for record in store.samples(_SAMPLES):
             if isinstance(record, Record) and record.cost is not None:
                 try:
@@ -62,21 +62,21 @@ class Costs:
                 except (BenchError, ValidationError):  # of a method or backbone that has gone
                     continue
                 cost, kind = record.cost, cost_key(record.cell)
-                run_seconds[_kind_of(record.cell)].append(
+                unit_seconds[_time_key(record.cell)].append(
                     (cost.train_seconds + cost.evaluation_seconds) / relative
                 )
                 peaks = (cost.peak_memory_bytes or 0, costs.memory_bytes.get(kind, 0))
                 costs.memory_bytes[kind] = max(peaks)
-        costs.run_seconds = {key: median(values) for key, values in run_seconds.items()}
+        costs.unit_seconds = {key: median(values) for key, values in unit_seconds.items()}
         return costs
 
     def tell(self, cell: Cell, seconds: float) -> None:
         """Note the measured seconds of a run of a cell, from which those of its kind follow."""
-        self.run_seconds[_kind_of(cell)] = seconds / self.relative_cost(cell)
+        self.unit_seconds[_time_key(cell)] = seconds / self.relative_cost(cell)
 
     def seconds(self, cell: Cell) -> float | None:
         """Return the expected seconds of a run of a cell, None if its kind is not measured."""
-        rate = self.run_seconds.get(_kind_of(cell))
+        rate = self.unit_seconds.get(_time_key(cell))
         return None if rate is None else rate * self.relative_cost(cell)
 
     def relative_cost(self, cell: Cell) -> float:
@@ -138,7 +138,7 @@ class Costs:
 
 
 def seconds_per_cost(jobs: Iterable[Job]) -> float | None:
-    """Return seconds per relative cost over all jobs that train and were measured, None without."""
+    """Return seconds per relative cost of measured jobs that train; None if there are none."""
     known = [(job.seconds, job.relative_cost) for job in jobs if job.seconds and job.trains]
     return sum(s for s, _ in known) / sum(cost for _, cost in known) if known else None
 
@@ -164,7 +164,7 @@ def makespan(seconds: Iterable[float], workers: int) -> float:
     return max(ends)
 
 
-def _kind_of(cell: Cell) -> _Kind:
+def _time_key(cell: Cell) -> _TimeKey:
     return cost_key(cell), cell.budget.steps is not None or _known_rows(cell) is not None
 
 

@@ -30,7 +30,7 @@ class Job:
         seconds: expected seconds; None if no similar stack has been measured.
         relative_cost: cost relative to other stacks, in an arbitrary unit.
         memory_bytes: approximate memory that a worker needs.
-        trains: whether it makes steps; what other stacks take follows from these alone.
+        trains: whether it makes steps; the time of other stacks is estimated from those that do.
     """
 
     runs: Sequence[Run]

@@ -57,7 +57,7 @@ def lines(
         shown += [f"  odd: {what}" for what in _alike([*counts])]
     shown += [
         f"  odd: label {name!r}, of {n} row{'' if n == 1 else 's'}, is how programs write a "
-        "missing value; it counts as any other here, so remove the rows if they have none"
+        "missing value; it counts as any other here, so remove these rows if they have no label"
         for name, n in counts.items()
         if name.casefold() in _MISSING
     ]
@@ -66,16 +66,20 @@ def lines(
     headers = [row for row, value in enumerate(labels) if value == label]
     if headers:
         shown.append(f"  odd: row {headers[0]} repeats the names of the columns; remove such rows")
-    shown += [f"  odd: {what}" for what in _contradictions(table, texts, labels)]
+    shown += [
+        f"  odd: {what}"
+        for what in _contradictions(table, texts, label, "value" if values else "label")
+    ]
     for name in texts:
         shown += [f"  odd: column {name!r}: {what}" for what in _oddities(table[name])]
     return "\n".join(shown)
 
 
 def _contradictions(
-    table: Mapping[str, Sequence[Any]], texts: Sequence[str], labels: Sequence[Any]
+    table: Mapping[str, Sequence[Any]], texts: Sequence[str], column: str, noun: str
 ) -> Iterator[str]:
     """Yield a sentence if rows with the same texts have different labels, or different values."""
+    labels = table[column]
     first: dict[tuple[str, ...], int] = {}
     pairs = []
     for row, label in enumerate(labels):
@@ -90,8 +94,8 @@ def _contradictions(
             else "rows have texts of earlier rows"
         )
         yield (
-            f"{count} {what} but another label, as row {other} ({_short(labels[other])}) and row "
-            f"{one} ({_short(labels[one])}); no model can learn both"
+            f"{count} {what} but another {noun}, as row {other} ({_short(labels[other])}) and row "
+            f"{one} ({_short(labels[one])}); no model can predict both"
         )
 
 

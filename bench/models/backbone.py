@@ -69,8 +69,8 @@ class Reader:
 
     Attributes:
         window: largest number of tokens in one input sequence.
-        positions: number of positions of the model, for decoded tokens too; None if
-            unbounded. A tokenizer may set a smaller window.
+        positions: number of positions of what writes, such as LED's decoder; None if unbounded. A
+            tokenizer may set a smaller window.
         vocabulary: rows of the embedding, None if not known.
         segments: number of segment embeddings (texts of an input); None if there are none.
         encoder_decoder: whether prompts are read by an encoder, as texts of their own.

@@ -64,6 +64,14 @@ def test_check_goes_on_after_a_broken_backbone(small: SmallSuite, capsys: Captur
     assert "is not valid: 2 runs would fail (see their verdict); 4 runs" in answer.err
 
 
+def test_plan_of_runs_that_train_nothing_has_a_time(small: SmallSuite, capsys: Capture) -> None:
+    """They say nothing of others' time, and yet their own is known."""
+    small.write_suite(methods=["untuned", "majority"])
+    answer = call(capsys, "plan", *small.running)
+    assert answer.code == 0
+    assert re.search(r"about \d+ s with 1 worker", answer.err)
+
+
 @pytest.mark.usefixtures("memory_measured")
 def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     """`plan` writes nothing, and shows what is done and how long the rest will take."""

@@ -55,3 +55,11 @@ def test_command_and_function_have_the_same_names(name: str) -> None:
     only_typed, only_called = OTHERWISE.get(name, (set(), set()))
     assert typed - given - ONLY_TYPED.keys() == only_typed
     assert given - typed - ONLY_CALLED.keys() == only_called
+
+
+def test_every_exception_is_one() -> None:
+    """What no command and no function has is no exception."""
+    assert ONLY_TYPED.keys() <= {each for name in discover() for each in options(name)}
+    functions = [found for name in discover() if (found := called(name.replace("-", "_")))]
+    given = {each for function in functions for each in inspect.signature(function).parameters}
+    assert given >= ONLY_CALLED.keys()

@@ -91,12 +91,12 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
         raise error
 
     monkeypatch.setattr(calibration, "run_seconds", fail)
-    costs.run_seconds.clear()
+    costs.unit_seconds.clear()
     calibration.calibrate(costs, make_runs("lora", configs=[{"rank": 2}]), CPU)
-    assert costs.run_seconds == {}
+    assert costs.unit_seconds == {}
 
 
-def test_second_tests_make_another_kind_of_run() -> None:
+def test_second_tests_make_another_time_key_run() -> None:
     """The time of runs that are scored on more tells nothing of runs that are not."""
     cell = make_runs("lora")[0].cell
     test = SecondTest(task=cell.task, data=cell.data)

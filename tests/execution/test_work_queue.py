@@ -211,13 +211,13 @@ def test_record_of_a_method_that_is_gone_tells_nothing(
     (run,) = make_runs("lora", (0,))
     store = store_with(tmp_path, [run], [3])
     monkeypatch.setattr(registry, "get", _unknown)
-    assert Costs.measured(store, known_sources([run])).run_seconds == {}
+    assert Costs.measured(store, known_sources([run])).unit_seconds == {}
 
 
 def test_record_of_a_backbone_that_is_gone_tells_nothing(tmp_path: Path) -> None:
     """Nobody named its folder in this call."""
     (run,) = make_runs("lora", (0,))
-    assert Costs.measured(store_with(tmp_path, [run], [3]), Sources()).run_seconds == {}
+    assert Costs.measured(store_with(tmp_path, [run], [3]), Sources()).unit_seconds == {}
 
 
 def test_assumed_rows_are_not_mixed_with_known_ones() -> None:

@@ -63,7 +63,7 @@ def test_class_that_programs_write_for_a_missing_value_is_named(name: str, odd: 
     assert said == (
         [
             f"  odd: label {name!r}, of 1 row, is how programs write a missing value; it counts as "
-            "any other here, so remove the rows if they have none"
+            "any other here, so remove these rows if they have no label"
         ]
         if odd
         else []
