@@ -74,6 +74,11 @@ class Board:
         runs = self.results.runs
         return runs[runs["run_hash"].isin(hashes)].drop_duplicates("run_hash").set_index("run_hash")
 
+    @property
+    def primes(self) -> str:
+        """What primes mean, with a space before it; "" if no row has any."""
+        return PRIMES if any(look.primes for look in self.looks.values()) else ""
+
     def named(self, row: Any) -> Named:
         """Return a row's name and look."""
         said = tip(row.method, f"{row.name}: {self.about(row)}")

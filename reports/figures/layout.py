@@ -27,14 +27,7 @@ LINE = 0.168
 
 @dataclass(frozen=True)
 class MarkerStyle:
-    """How a mark looks: with its method's colour and marker, and primes for variants of that.
-
-    Attributes:
-        colour: placeholder colour of the method.
-        marker: of the method.
-        primes: number of primes, 0 for the first variant.
-        hollow: whether no difference is shown.
-    """
+    """How a mark looks: its method's colour and marker, primes for variants, hollow if untold."""
 
     colour: str
     marker: str = "o"

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import PRIMES, Board, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.layout import list_on, listed, mark
 from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.subset import chosen, left_out
@@ -42,7 +42,7 @@ def levels(board: Board) -> FigureArtifact | None:
         f"{board.place}: mean and 95 % interval of each method alone. Two intervals that overlap "
         "do not mean that the methods are equal; the differences above tell."
         + (_LETTERS if _letters(board) else "")
-        + (PRIMES if any(drawn.named(row).look.primes for row in drawn.rows) else "")
+        + drawn.primes
         + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():

@@ -19,11 +19,11 @@ from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import markers
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
-from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import Affine2D
 
 from gapbench.reports.figures.markup import TIP, compact
@@ -114,8 +114,8 @@ def marker(method: str) -> str:
 
 def outline(marker: str) -> str:
     """Return the corners of a marker in a square from 0 to 100, as SVG writes them."""
-    shape = MarkerStyle(marker)
-    path = shape.get_path().transformed(shape.get_transform())
+    drawn = markers.MarkerStyle(marker)
+    path = drawn.get_path().transformed(drawn.get_transform())
     polygons = path.transformed(Affine2D().scale(100, -100)).to_polygons()
     corners = np.asarray(polygons[0], dtype=np.float64)
     corners = np.rint(50 + 50 * corners / abs(corners).max()).astype(int)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import Board, identity, reference_in_words
+from gapbench.reports.figures.board import PRIMES, Board, identity, reference_in_words
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
 from gapbench.reports.figures.scales import by_orders
 from gapbench.reports.figures.theme import INK, style, tip
@@ -48,6 +48,7 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
         f"Multiples of {reference} on the same task, {machine}: a small dot is one task, a large "
         "mark the median over tasks. More tokens per second are better; more time and memory are "
         "worse. Time is a run's share of what its stack took."
+        f"{PRIMES if any(looks[name].primes for name in names) else ''}"
     )
     with style():
         methods = dict(zip(data["name"], data["method"], strict=True))
@@ -78,12 +79,10 @@ def _finding(data: pd.DataFrame, reference: str) -> str:
     ratios = speeds.to_numpy()
     if np.nanmax(ratios) < _CLEAR and np.nanmin(ratios) > 1 / _CLEAR:
         return f"In tokens per second, all methods are within a tenth of {reference}."
-    fastest = _leader(speeds, "fastest")
-    slowest = _leader(1 / speeds, "slowest")
     said = [
         f"{name}{f', the {word},' if len(speeds) > 1 else ''} trains at "
         f"{times(np.median(speeds.loc[name].to_numpy()))} {reference}'s tokens per second"
-        for name, word in (fastest, slowest)
+        for name, word in ((_leader(speeds), "fastest"), (_leader(1 / speeds), "slowest"))
         if name
     ]
     if said:
@@ -92,12 +91,12 @@ def _finding(data: pd.DataFrame, reference: str) -> str:
     return f"Which methods train faster than {reference} differs by task." if changing.any() else ""
 
 
-def _leader(speeds: pd.DataFrame, word: str) -> tuple[str, str]:
+def _leader(speeds: pd.DataFrame) -> str:
     """Return the method that leads on every task and clearly leaves the reference, "" if none."""
     names = set(speeds.idxmax())
     name = str(names.pop()) if len(names) == 1 else ""
     own = speeds.loc[name].to_numpy() if name else np.ones(1)
-    return (name if own.min() > 1 and np.median(own) >= _CLEAR else ""), word
+    return name if own.min() > 1 and np.median(own) >= _CLEAR else ""
 
 
 def machines(boards: Sequence[Board]) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import PRIMES, Board, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.labels import SIZE, Point, write_names
 from gapbench.reports.figures.layout import mark, panels
 from gapbench.reports.figures.measure import all_within
@@ -60,7 +60,7 @@ def tradeoff(board: Board) -> FigureArtifact | None:
     title = (
         f"Test {board.metric} ({word} is better) against generalization gap and training cost "
         f"(further left is better), {board.place}, means over seeds. Upright bars: 95 % intervals."
-        + (PRIMES if any(drawn.named(row).look.primes for row in drawn.rows) else "")
+        + drawn.primes
         + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():
@@ -110,7 +110,7 @@ def _draw(axis: Axes, board: Board, column: str) -> None:
 
 
 def _scale(axis: Axes, column: str, values: Sequence[float]) -> None:
-    """Scale the level axis; gaps are differences, of which small ones are all alike."""
+    """Scale the horizontal axis; gaps are differences, so never by orders of magnitude."""
     axis.xaxis.set_major_locator(MaxNLocator(5))
     if column == "generalization_gap":
         axis.axvline(0, color=INK, linewidth=0.8)

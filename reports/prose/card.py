@@ -44,7 +44,7 @@ def card(verdict: Verdict) -> Card:
         certainty=_certainty(verdict),
         heads=(_head(verdict, subject), _head(verdict, beside)),
         measures=measures,
-        points={name: said for name, said in said if said},
+        points={name: text for name, text in said if text},
         tasks=tuple(
             (_task(verdict, each), use(each) or "none yet", in_short(each))
             for each in verdict.tasks
@@ -165,7 +165,7 @@ def _direction(
     less = [NAMES["gap"], NAMES["ece"], *(() if verdict.higher_is_better else (metric(verdict),))]
     lower = [each.name for each in measures if each.name in less]
     said = any(each.reading in _WORDS for each in measures)
-    whose = f" The words beside it say what {first.name} is." if said else ""
+    whose = f" Better, worse, cheaper and dearer are said of {first.name}." if said else ""
     better = f" Lower is better for {listed(lower)}." if lower else ""
     return f"{first.name} minus {second.name}.{whose}{better}"
 

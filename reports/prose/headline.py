@@ -75,7 +75,8 @@ def _answer(verdict: Verdict) -> str:
         none = NONE_YET if verdict.task else "No overall answer: "
         return f"{none}{own.name}, which others are compared with, {state(own.status, own.why)}."
     if verdict.why == HIDDEN:
-        return f"{NONE_YET}Every method shown here is beaten. Left out: {_beaters(verdict)}."
+        beaters = _beaters(verdict)
+        return f"{NONE_YET}Every method shown here is beaten by others; not shown: {beaters}."
     return _NO_ANSWER.get(verdict.why, "Too few seeds for an answer.")
 
 

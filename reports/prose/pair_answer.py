@@ -49,6 +49,6 @@ def _costs(each: Difference, first: str, second: str) -> str:
     if ratio is None:
         return ""
     if abs(ratio - 1) < COUNTED:
-        return "Training costs the same."
+        return "Training costs about the same."
     dear, cheap = (first, second) if ratio > 1 else (second, first)
     return f"Training {dear} costs {times(max(ratio, 1 / ratio))} as much as training {cheap}."

@@ -52,14 +52,15 @@ def _reference(verdict: Verdict) -> str:
     name = verdict.reference
     own = [each for each in verdict.tasks if each.task not in verdict.left_out] or [verdict]
     lacks = [
-        (f"on {each.task} " if verdict.tasks else "") + f"it {state(entry.status, entry.why)}"
+        (f"on {each.task} " if verdict.tasks and each.task else "")
+        + f"it {state(entry.status, entry.why)}"
         for each in own
         for entry in each.entries
         if entry.name == name and not entry.compared
     ]
     more = f"; and so on for {len(lacks) - _MOST_TASKS} more" if len(lacks) > _MOST_TASKS else ""
-    said = "; ".join(lacks[:_MOST_TASKS]) + more
-    return f"Runs of {name} that can be compared (see gapbench status): {said}."
+    said = f": {'; '.join(lacks[:_MOST_TASKS])}{more}" if lacks else ""
+    return f"Runs of {name} that can be compared (see gapbench status){said}."
 
 
 def design(found: Design) -> str:
@@ -72,15 +73,17 @@ def design(found: Design) -> str:
         upto = f" to {number(most)}" if isfinite(most) else " or more"
         seen = f"a true difference to the reference of {number(least)}{upto}"
         said = f"Four in five studies of this size ({seeds}) would find {seen}."
-    few, many = found.seeds
+    least_seeds, most_seeds = found.seeds
     if isnan(found.matters):
         return said
-    if isinf(few):
+    if isinf(least_seeds):
         wanted = number(found.matters)
         return f"{said} Not even {MOST_SEEDS:,} seeds would find {wanted} on these examples."
     count = (
-        f"{few:.0f}"
-        if few == many
-        else (f"{few:.0f} to {many:.0f}" if isfinite(many) else f"{few:.0f} or more")
+        f"{least_seeds:.0f}"
+        if least_seeds == most_seeds
+        else f"{least_seeds:.0f} to {most_seeds:.0f}"
+        if isfinite(most_seeds)
+        else f"{least_seeds:.0f} or more"
     )
     return f"{said} To find one of {number(found.matters)}, it takes {count} seeds in all."

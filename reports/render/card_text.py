@@ -22,9 +22,8 @@ def text(card: Card) -> str:
     lines += wrap(card.certainty, WIDTH)
     if card.measures:
         lines += ["", *_table(card)]
-        lines += ["(-: no difference shown)"] * any(
-            each.reading == _ALIKE for each in card.measures
-        )
+        if any(each.reading == _ALIKE for each in card.measures):
+            lines.append(f"(-: {_ALIKE})")
     lines += ["", *(line for name, said in card.points.items() for line in _point(name, said))]
     if card.tasks:
         lines += ["", "Task by task:"]

@@ -11,7 +11,7 @@ from gapbench.reports.tables.terminal import number
 NAMED = 8
 """Up to so many methods are named in a sentence."""
 FEW = 4
-"""Up to so many are named in a caption."""
+"""Up to so many are named by `few`, before the others are counted."""
 
 
 def listed(names: list[str]) -> str:

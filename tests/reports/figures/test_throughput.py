@@ -35,7 +35,7 @@ BY_TASK = "Which methods train faster than lora differs by task."
         ),
     ],
 )
-def test_finding_names_a_method_only_where_owntasks_agree(
+def test_finding_names_a_method_only_where_tasks_agree(
     multiples: dict[str, Sequence[float]], said: str
 ) -> None:
     """And where it is a tenth faster or slower than the reference, in the median."""

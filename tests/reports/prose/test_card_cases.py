@@ -118,8 +118,8 @@ def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
     levels = {"lora": 1.0, "dora": 3.0}
     (found,) = verdicts_of(write(tmp_path, levels, flops={"dora": 2e12}))
     assert card(found).points["Difference"] == (
-        "dora minus lora. The words beside it say what dora is. Lower is better for generalization "
-        "gap and calibration error (ECE)."
+        "dora minus lora. Better, worse, cheaper and dearer are said of dora. Lower is better for "
+        "generalization gap and calibration error (ECE)."
     )
     best = next(each.name for each in found.entries if each.compared)
     assert (

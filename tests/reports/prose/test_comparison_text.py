@@ -44,7 +44,8 @@ def test_answer_of_the_verdict_is_told_of_the_two(tmp_path: Path) -> None:
     (answer,) = other.content["answers"]
     assert (answer["recommended"], answer["training"]) == ("dora", 1.0)
     assert (
-        "No difference between lora and head is shown. Training costs the same." in answer["said"]
+        "No difference between lora and head is shown. Training costs about the same."
+        in answer["said"]
     )
     assert "the data show no difference" in other.conclusion
 

@@ -81,7 +81,9 @@ def test_part_whose_rows_are_beaten_by_a_hidden_one_has_no_answer(tmp_path: Path
     part = Selection(method=("lora", "head")).of(load(store))
     (few,) = verdicts(part, summarise(part, "lora"))
     assert (few.recommended, few.why) == ("", recommend.HIDDEN)
-    assert card(few).headline.endswith("Every method shown here is beaten. Left out: dora.")
+    assert card(few).headline.endswith(
+        "Every method shown here is beaten by others; not shown: dora."
+    )
 
 
 @pytest.mark.parametrize("names", [("syn_sentiment",), ("syn_sentiment", "syn_acceptability")])
