@@ -106,12 +106,6 @@ class Costs:
         stackable = registry.get(cell.method).stackable
         return None if found is None else found.of(runs if stackable else 1)
 
-    def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
-        """Return stacks as jobs, those expected to end first in front."""
-        jobs = [self.job(runs) for runs in stacks]
-        rate = seconds_per_cost(jobs) or 1.0
-        return sorted(jobs, key=lambda job: expected(job, rate))
-
     def longest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs: longest first, grouped by task, backbone and method.
 

@@ -6,7 +6,7 @@ and writes the records. Only progress and statuses come back here.
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 
@@ -107,7 +107,11 @@ def execute(
     if settings.budget_s is None:
         jobs = costs.longest_first(stacks(runs, limit))
     else:
-        jobs = [j for part in rounds(runs, done) for j in costs.cheapest_first(stacks(part, limit))]
+        jobs = [
+            replace(costs.job(stack), round=number)
+            for number, part in enumerate(rounds(runs, done))
+            for stack in stacks(part, limit)
+        ]
     with signals.interruptible(progress) as checked:
         queue = WorkQueue(jobs, checked, settings.budget_s, ended)
         engine.work(queue, settings)

@@ -31,6 +31,7 @@ class Job:
         relative_cost: cost relative to other stacks, in an arbitrary unit.
         memory_bytes: approximate memory that a worker needs.
         trains: whether it makes steps; the time of other stacks is estimated from those that do.
+        round: under a time budget, all stacks of one round come before those of the next.
     """
 
     runs: Sequence[Run]
@@ -38,11 +39,12 @@ class Job:
     relative_cost: float = 1.0
     memory_bytes: float = 0.0
     trains: bool = True
+    round: int = 0
 
 
 @dataclass
 class WorkQueue:
-    """The stacks of one invocation.
+    """The stacks of one invocation, in the order given; under a time budget cheap ones first.
 
     Attributes:
         budget_s: seconds from the first request for a stack until all work ends. A stack that would
@@ -65,7 +67,10 @@ class WorkQueue:
         self._shares: dict[Job, float] = {}  # shares of running stacks
         self._done = 0
         self._began: float | None = None
-        self._spent = self._spent_cost = 0.0
+        known = [job for job in self._waiting if job.seconds is not None and job.trains]
+        self._spent = sum(job.seconds or 0.0 for job in known)
+        self._spent_cost = sum(job.relative_cost for job in known)
+        self._run_seconds: dict[str, float] = {}  # measured just now, by cell
 
     def __len__(self) -> int:
         """Return the number of waiting stacks."""
@@ -80,7 +85,7 @@ class WorkQueue:
         if self._began is None:
             self._began = time.monotonic()
         while self._waiting:
-            job = self._waiting.popleft()
+            job = self._pop()
             if self._fits(job):
                 self._shares[job] = 0.0
                 return job
@@ -108,9 +113,11 @@ class WorkQueue:
         cut = [run for run in job.runs if run.hash not in statuses]
         if cut and self.seconds_left() == 0.0:
             self.left.append(self._part(job, cut))
-        if seconds is not None and statuses and job.trains:
-            self._spent += seconds
-            self._spent_cost += job.relative_cost
+        if seconds is not None and statuses:
+            self._run_seconds[job.runs[0].cell.hash] = seconds / len(statuses)
+            if job.trains:
+                self._spent += seconds
+                self._spent_cost += job.relative_cost
         self.show()
 
     def died(self, job: Job) -> bool:
@@ -142,6 +149,16 @@ class WorkQueue:
             return self.budget_s
         return max(0.0, self.budget_s - (time.monotonic() - self._began))
 
+    def _pop(self) -> Job:
+        """Take the next stack: what was just measured may have changed which one is cheapest."""
+        if self.budget_s is None:
+            return self._waiting.popleft()
+        now = self._waiting[0].round
+        able = (job for job in self._waiting if job.round == now)
+        job = min(able, key=lambda job: (self.expected(job), job.relative_cost))
+        self._waiting.remove(job)
+        return job
+
     def _fits(self, job: Job) -> bool:
         left_s = self.seconds_left()
         return left_s is None or (left_s > 0 and self.expected(job) <= left_s)
@@ -157,4 +174,7 @@ class WorkQueue:
         """Return the seconds of a stack, measured or estimated from stacks of this invocation."""
         if job.seconds is not None:
             return job.seconds
+        each = self._run_seconds.get(job.runs[0].cell.hash)
+        if each is not None:
+            return each * len(job.runs)
         return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0

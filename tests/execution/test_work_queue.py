@@ -45,7 +45,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_stack_that_would_not_end_in_time_is_left(clock: list[float]) -> None:
     """A long stack is passed over for a shorter one that fits; what is left is said."""
-    first, long, short, later = jobs(30, 40, 20, 20)
+    first, long = jobs(30, 40)
+    short, later = (replace(job, round=1) for job in jobs(20, 20))
     queue = WorkQueue([first, long, short, later], ignore, budget_s=50)
     assert queue.next() is first
     clock[0] += 25
@@ -253,13 +254,29 @@ def test_stacks_come_longest_first_and_kinds_together(tmp_path: Path) -> None:
     ]
 
 
-def test_under_a_budget_stacks_come_cheapest_first(tmp_path: Path) -> None:
+def test_under_a_budget_the_cheapest_stack_of_a_round_comes_next(tmp_path: Path) -> None:
     """Kinds are not kept together, so that whatever ends soon comes soon."""
     head, lora = (make_runs(name, range(6)) for name in ("head", "lora"))
     done = store_with(tmp_path, [head[0], lora[0]], [2, 9])
-    stacks = [lora[1:2], head[1:6], head[2:3]]
-    found = Costs.measured(done, known_sources(head)).cheapest_first(stacks)
-    assert [job.seconds for job in found] == [2, 9, 10]
+    costs = Costs.measured(done, known_sources(head))
+    stacks = [costs.job(runs) for runs in (lora[1:2], head[1:6], head[2:3])]
+    queue = WorkQueue(stacks, ignore, budget_s=1e6)
+    assert [queue.next() for _ in range(4)] == [stacks[2], stacks[0], stacks[1], None]
+
+
+def test_what_a_first_seed_took_orders_the_second_ones(clock: list[float]) -> None:
+    """Nothing told that one method is dear: its next seed comes last, and only if it fits."""
+    first = [Job(make_runs(name, (0,))) for name in ("full", "head")]
+    second = [Job(make_runs(name, (1,)), round=1) for name in ("full", "head")]
+    queue = WorkQueue([*first, *second], ignore, budget_s=130)
+    for job, seconds in zip(first, (60, 10), strict=True):
+        assert queue.next() is job
+        clock[0] += seconds
+        queue.end(job, {job.runs[0].hash: Status.OK}, seconds)
+    assert queue.next() is second[1]
+    clock[0] += 10
+    assert queue.next() is None
+    assert queue.left == [second[0]]
 
 
 def test_unmeasured_stacks_are_ordered_by_passes_steps_and_weights() -> None:
