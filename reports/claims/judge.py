@@ -51,6 +51,7 @@ class JudgedClaim:
         missing: rows and tasks that would be needed, and why they do not count.
         withheld: why there is no interval; "" where there is one.
         matters: least difference that matters.
+        others: rows of the two methods with other settings, which were not judged.
     """
 
     claim: PublishedClaim
@@ -63,6 +64,7 @@ class JudgedClaim:
     missing: tuple[str, ...] = ()
     withheld: str = ""
     matters: float = MATTERS
+    others: tuple[str, ...] = ()
 
     @property
     def seeds_needed(self) -> tuple[float, float] | None:
@@ -133,6 +135,7 @@ def ruled(
         else None,
         withheld=withheld(over, (FIRST, SECOND)),
         matters=matters,
+        others=tuple(dict.fromkeys(name for each in found for name in each.others)),
     )
 
 

@@ -39,6 +39,7 @@ class Match:
         upward: whether higher scores are better.
         possible: lowest and highest possible score.
         metric: of the score.
+        others: rows that fit a side as well but for a variant of other settings, such as a rate.
     """
 
     place: str
@@ -47,6 +48,7 @@ class Match:
     upward: bool
     possible: tuple[float, float]
     metric: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class _Candidate:
     row: Any
     key: tuple[Any, ...]
     board: int
+    others: tuple[str, ...]
 
     @property
     def standing(self) -> Standing:
@@ -137,7 +140,9 @@ def _candidates(
             fitting = [row for row in board if _fits(results, row, side)]
             usual = [row for row in fitting if row.variant in ("", _DEFAULT, _TUNED)] or fitting
             if len(usual) == 1:  # of several variants none is the claim's
-                yield _Candidate(name, usual[0], (first.task, first.backbone, first.start), number)
+                others = tuple(row.name for row in fitting if row is not usual[0])
+                key = first.task, first.backbone, first.start
+                yield _Candidate(name, usual[0], key, number, others)
 
 
 def _fits(results: LoadedResults, row: Any, side: Side) -> bool:
@@ -216,7 +221,8 @@ def _match(
     if len(pair[FIRST].scores.keys() & pair[SECOND].scores.keys()) < 2:
         return f"{where}: fewer than two common seeds"
     up, metric = first.standing.upward, first.row.metric
-    return Match(where, first.row.suite, pair, up, first.standing.possible, metric)
+    others = (*first.others, *second.others)
+    return Match(where, first.row.suite, pair, up, first.standing.possible, metric, others)
 
 
 def _of_one_scale(

@@ -57,6 +57,8 @@ def evidence(judged: JudgedClaim) -> list[str]:
         said.append(f"No interval: {judged.withheld}.")
     if (needed := judged.seeds_needed) is not None:
         said.append(_seeds(needed))
+    if judged.others:
+        said.append(other_rows(judged))
     if judged.missing:
         said.append(f"Missing: {'; '.join(judged.missing)}.")
     return said
@@ -74,6 +76,11 @@ def published(judged: JudgedClaim) -> str:
     """Return a clause with the published size; "" if there is none."""
     size = judged.claim.published
     return "" if size is None else f"; published {number(size, DIGITS)}"
+
+
+def other_rows(judged: JudgedClaim) -> str:
+    """Return a sentence that names rows of the two methods which were not judged."""
+    return f"Not judged, with other settings: {'; '.join(judged.others)}."
 
 
 def summary(judged: Sequence[JudgedClaim]) -> str:
@@ -118,6 +125,7 @@ def content(judged: JudgedClaim) -> dict[str, Any]:
         "tasks_tested": list(judged.tasks),
         "seeds_needed": [_finite(end) for end in needed] if needed else None,
         "missing": list(judged.missing),
+        "others": list(judged.others),
         "withheld": judged.withheld,
     }
 

@@ -5,7 +5,7 @@ from gapbench.reports.claims.model import load
 from gapbench.reports.document.columns import Field, ends, plain, read, table, value, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Column, Folded, Part, Row, Section, Text
-from gapbench.reports.prose.claims_text import how, ruling, summary
+from gapbench.reports.prose.claims_text import how, other_rows, ruling, summary
 from gapbench.reports.tables.published import DIGITS
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import listed
@@ -28,7 +28,10 @@ _FIELDS = (
     worded(
         "claim and source",
         "",
-        lambda each: f"{each.claim.text} {each.claim.source}, {each.claim.place}",
+        lambda each: (
+            f"{each.claim.text} {each.claim.source}, {each.claim.place}"
+            + (f". {other_rows(each)}" if each.others else "")
+        ),
     ),
 )
 

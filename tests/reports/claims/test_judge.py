@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gapbench.bench.config.run import Budget, Cell, Run
+from gapbench.bench.config.run import Budget, Cell, Run, Training
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.claims.judge import JudgedClaim, judge
 from gapbench.reports.claims.model import PublishedClaim, load
+from gapbench.reports.prose.claims_text import evidence
 from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.results.load import load as load_results
 from gapbench.reports.tables.published import CERTAINTIES
@@ -133,6 +134,20 @@ def test_only_claims_that_can_be_tested_share_the_level(
         "no run of dora (rank 4)",
         "no run of dora on rte",
     ]
+
+
+def test_rows_of_other_settings_are_named_and_not_judged(tmp_path: Path) -> None:
+    """A claim about a method is judged by its usual settings; who made it may ask for others."""
+    store = write(tmp_path, {"lora": 2.0, "dora": 2.8} | BARE)
+    faster = make_cell("dora").changed({"training": Training(learning_rate=1e-2)})
+    runs = [Run(faster, seed) for seed in range(5)]
+    store.write_plan("known", [(run, "ten times the rate") for run in runs], "gapbench run known")
+    for run in runs:
+        put(store, make_record(faster, run.seed))
+    (found,) = judged(tmp_path, claim())
+    assert found.ruling == "shown"
+    assert found.others == ("dora / ten times the rate",)
+    assert "Not judged, with other settings: dora / ten times the rate." in evidence(found)
 
 
 def test_rows_that_are_not_ranked_do_not_count(tmp_path: Path) -> None:
