@@ -22,7 +22,7 @@ populations when the population variances are not equal", 1960).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -149,16 +149,13 @@ def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
     """
     if methods == 2:
         return float(student(df, alpha))
-    cases = [case for k in _tested(methods) for case in _cases(k, df, methods, kind)]
-    roots = {id(root): root for case in cases for _, root in case}  # cases share most of theirs
 
-    @cache  # a root is looked for between two thresholds that were tried before
     def missed(threshold: float) -> float:
-        miss_rates = {
-            key: float(_WEIGHTS @ ndtr(-threshold * root).mean(axis=1))
-            for key, root in roots.items()
-        }
-        return max(sum(count * 2 * miss_rates[id(root)] for count, root in case) for case in cases)
+        return max(
+            sum(count * 2 * rate for count, rate in case)
+            for k in _tested(methods)
+            for case in _cases(k, methods, kind, *_rates(threshold, k, df, methods))
+        )
 
     high = 2.0  # half of it misses more than any level asked for
     while missed(high) > alpha:
@@ -173,32 +170,57 @@ def _tested(methods: int) -> list[int]:
     return sorted({*range(1, min(methods, 6) + 1), *map(int, many)})
 
 
-@lru_cache(maxsize=128)  # of one number of seeds at several levels, some ten megabytes
-def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tuple[float, Floats]]]:
+def _cases(
+    varying: int, methods: int, kind: Pairs, one: float, both: float
+) -> list[list[tuple[float, float]]]:
     """Return kinds of false claims if so many methods vary alike, the others not at all.
 
     Differences of a varying method to all that do not vary are one event; nearly so if these vary a
     little, which is worse, and so they are counted as two.
 
+    Args:
+        varying: how many do.
+        methods: M.
+        kind: of differences.
+        one: rate of large differences of a varying method to one that does not vary.
+        both: likewise of two varying ones.
+
     Returns:
-        For each case how many claims of each kind there may be, and by what variances their
-        differences are divided, as standard deviations in true ones, `(own, others)`, over likely
-        values of both.
+        For each case how many claims of each kind there may be, and their rate.
+    """
+    rest = min(methods - varying, 2)
+    if kind == "all":
+        return [[(varying * (varying - 1) / 2, both), (varying * rest, one)]]
+    # The reference is one of those that do not vary, or of those that do.
+    return [[(varying * min(rest, 1), one)], [(varying - 1, both), (rest, one)]]
+
+
+@lru_cache(maxsize=4096)  # every level is looked for between the same few thresholds
+def _rates(threshold: float, varying: int, df: float, methods: int) -> tuple[float, float]:
+    """Return how often differences exceed a threshold upwards; `one` and `both` of `_cases`."""
+    one, both = (
+        float(_WEIGHTS @ ndtr(-threshold * root).mean(axis=1))
+        for root in _roots(varying, df, methods)
+    )
+    return one, both
+
+
+@lru_cache(maxsize=128)  # of one number of seeds at several levels, some ten megabytes
+def _roots(varying: int, df: float, methods: int) -> tuple[Floats, Floats]:
+    """Return by what variances differences are divided, as standard deviations in true ones.
+
+    Returns:
+        Of a varying method to one that does not vary, and of two varying ones; `(own, others)`,
+        over likely values of both.
     """
     own: Floats = np.asarray(chdtri(df, 1 - _LOW) / df)[:, None]
     places = np.tile(_EVEN, (varying - 1, 1))  # a Latin hypercube (McKay et al. 1979)
     others = chdtri(df, 1 - np.random.default_rng(0).permuted(places, axis=1)) / df
     one = _raised(own, [own, *others], 2 * FLOOR, methods)
-    both = one
-    if varying > 1:  # sum and difference of two methods vary independently
-        half = (own + others[0]) / 2
-        both = _raised(own, [half, half, *others[1:]], FLOOR, methods)
-    rest = min(methods - varying, 2)
-    if kind == "all":
-        cases = [[(varying * (varying - 1) / 2, both), (varying * rest, one)]]
-    else:  # the reference is one of those that do not vary, or of those that do
-        cases = [[(varying * min(rest, 1), one)], [(varying - 1, both), (rest, one)]]
-    return [[(float(count), root) for count, root in case if count] for case in cases]
+    if varying == 1:
+        return one, one
+    half = (own + others[0]) / 2  # sum and difference of two methods vary independently
+    return one, _raised(own, [half, half, *others[1:]], FLOOR, methods)
 
 
 def _raised(own: Floats, rows: Sequence[Floats], share: float, methods: int) -> Floats:
