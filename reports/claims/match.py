@@ -210,8 +210,10 @@ def _match(
             return f"{where}: {each.row.name} has runs without a score"
     if first.row.config_hash == second.row.config_hash:
         return f"{where}: both sides are the same runs"
+    own = {FIRST: first.ended, SECOND: second.ended}
     floor = first.standing.rows.get(first.standing.floor)
-    own = {FIRST: first.ended, SECOND: second.ended} | ({_FLOOR: floor} if floor else {})
+    if floor and (first.row.lost or second.row.lost):  # which count as the untrained row
+        own[_FLOOR] = floor
     samples = sampled(results, own, claim.metric, up=first.standing.upward)
     if not {FIRST, SECOND} <= samples.keys():
         return f"{where}: it has no {claim.metric}"
