@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ _PARQUET_END = b"PAR1"
 _LEAST_PARQUET = 12  # bytes: the mark at both ends, and the length of the footer
 
 
+@lru_cache(maxsize=4096)
 def path_part(name: str) -> str:
     """Return a name as one path part, safe on every file system; two names may give the same."""
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:_LONGEST] or "_"

@@ -99,7 +99,7 @@ class Built:
 def _collecting_seldom() -> Iterator[None]:
     """Look for garbage seldom: hardly any of the many objects of a large report ever is."""
     before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(500_000, 20, 50)
     try:
         yield
     finally:
