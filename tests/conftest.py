@@ -19,6 +19,7 @@ from gapbench.bench.cli.main import main
 from gapbench.bench.execution import calibration
 from gapbench.bench.profiling.footprint import Footprint, footprint
 from tests.support.counting import without_counting
+from tests.support.disk import without_waiting
 from tests.support.small_suite import SmallSuite, make
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "and", "not", "old"]
@@ -53,14 +54,12 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     Derived files stay out of the user's cache. Stacks are as large as they may be, whatever the
     clock of a busy machine says. No operations are counted, and no memory of stacks is measured
-    for a plan, except in tests that are about them. No file waits for the disk: no test cuts the
-    power.
+    for a plan, except in tests that are about them. Nothing waits for the disk.
     """
-    with pytest.MonkeyPatch.context() as patch, without_counting():
+    with pytest.MonkeyPatch.context() as patch, without_counting(), without_waiting():
         patch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
         patch.setattr(calibration, "footprint", lambda *_: Footprint(0, 2**20))
-        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 

@@ -37,6 +37,7 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.training.make_records import blank_record
 from gapbench.bench.tuning.summary import read_summaries
 from tests.support.counting import without_counting
+from tests.support.disk import without_waiting
 
 REPOSITORY = Path(__file__).parents[2]
 WORDS = ("the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "tree", "house")
@@ -263,7 +264,7 @@ def run_command(out: Path, *arguments: object) -> None:
     """Run a command as the target of a process, with one thread; what it prints goes to files."""
     torch.set_num_threads(1)
     tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
-    with without_counting(), ExitStack() as files:
+    with without_counting(), without_waiting(), ExitStack() as files:
         files.enter_context(redirect_stdout(files.enter_context(out.open("w"))))
         log = out.with_suffix(".err")
         files.enter_context(redirect_stderr(files.enter_context(log.open("w"))))
