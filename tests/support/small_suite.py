@@ -92,11 +92,16 @@ PROCESSES.set_forkserver_preload(
     [
         "tests.support.small_suite",
         "gapbench.bench.api.training",
+        "gapbench.bench.api.tuning",
         "gapbench.bench.tasks.score",
         "gapbench.reports.render.build",
         "transformers.models.bert.modeling_bert",
         "transformers.convert_slow_tokenizer",
         "pyarrow.pandas_compat",
+        "optuna.storages._rdb.models",  # what each tuning process would load by itself
+        "optuna.importance._fanova",
+        "alembic.command",
+        "sqlalchemy.dialects.sqlite",
         *(f"gapbench.methods.{path.stem}" for path in REPOSITORY.glob("methods/[a-z]*.py")),
     ]
 )
