@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -147,14 +148,13 @@ def test_dead_cluster_is_refused_within_seconds(
 
 
 def test_waiting_for_a_cluster_ends_within_seconds_of_sigterm(
-    copied: Copied, monkeypatch: pytest.MonkeyPatch
+    copied: Copied, tmp_path: Path
 ) -> None:
     """Something listens at the address that never answers."""
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     folder = copied("216-ray-slurm")
-    code, err, seconds = stopped(
-        monkeypatch, "run", folder / "zero.yaml", "--results", folder / "r"
-    )
+    command = ("run", folder / "zero.yaml", "--results", folder / "r")
+    code, err, seconds = stopped(tmp_path / "out", *command)
     assert seconds < 15
     assert code == 130
     assert "Traceback" not in err

@@ -19,11 +19,11 @@ from tests.support.planted_study import REGRESSION
 from tests.support.small_suite import (
     PROCESSES,
     SmallSuite,
+    begin,
     call,
     hasten_workers,
     make,
     run_command,
-    start,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -153,24 +153,30 @@ def test_two_processes_on_one_study_spend_its_budget_together(
 
 @pytest.mark.slow
 def test_interrupted_tuning_ends_with_130_and_goes_on(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: SmallSuite,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ctrl-C ends with one line, also with helpers; the same command then does what is left."""
     hasten_workers(monkeypatch)  # of the second command, which is one of this process
     command = arguments(small, small.results)
     command[-1] = "2"
-    process = start(*command)
+    process = begin(tmp_path / "out", *command)
+    assert process.pid is not None
+    progress = tmp_path / "out.err"
     deadline = time.monotonic() + 120
     # Summaries, not the storage: opening that while its tables are made would disturb.
     while sum(len(s.study.trials) for s in read_summaries(small.results)) < 5:
-        assert process.poll() is None, process.communicate()
+        assert process.is_alive(), progress.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, progress = process.communicate()
-    assert process.returncode == 130, progress
-    assert progress.endswith("gapbench: interrupted; run the same command again to resume\n")
-    assert "Traceback" not in progress
+    process.join()
+    said = progress.read_text()
+    assert process.exitcode == 130, said
+    assert said.endswith("gapbench: interrupted; run the same command again to resume\n")
+    assert "Traceback" not in said
     before = told(small.results)
     assert call(capsys, *command).code == 0
     assert before.items() <= finished(small.results).items()

@@ -23,7 +23,7 @@ from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.methods.head import Head
-from tests.support.small_suite import SmallSuite, hasten_workers, make, planned, start
+from tests.support.small_suite import SmallSuite, begin, hasten_workers, make, planned
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,20 +103,22 @@ def trains(process: psutil.Process) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_command_that_started_them(
-    small: SmallSuite, number: signal.Signals
+    small: SmallSuite, tmp_path: Path, number: signal.Signals
 ) -> None:
     """However the command ends, its processes stop and hold no claim any more."""
     small.write_suite(budget=LONG)
     command = ("run", *small.running, "--stack", "1", "--workers", "2")
-    process = start(*command)
+    process = begin(tmp_path / "out", *command)
+    assert process.pid is not None
     family = psutil.Process(process.pid)
-    while not any(trains(child) for child in family.children()) and process.poll() is None:
+    while not any(trains(child) for child in family.children()) and process.is_alive():
         time.sleep(0.1)
     workers = family.children(recursive=True)
     os.kill(process.pid, number)  # alone: not the group
-    _, progress = process.communicate()
+    process.join()
+    progress = (tmp_path / "out.err").read_text()
     expected = {signal.SIGTERM: 130, signal.SIGKILL: -signal.SIGKILL}
-    assert process.returncode == expected[number], progress
+    assert process.exitcode == expected[number], progress
     if number == signal.SIGTERM:  # a process that is just being started cannot know of a kill
         assert "Traceback" not in progress
     _, alive = psutil.wait_procs(workers, timeout=10)

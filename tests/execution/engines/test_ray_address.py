@@ -71,11 +71,9 @@ def test_address_of_something_else_is_given_up(
 
 
 @pytest.mark.slow
-def test_waiting_for_a_cluster_ends_at_sigterm(
-    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_for_a_cluster_ends_at_sigterm(small: SmallSuite, tmp_path: Path) -> None:
     """Something listens that never answers; the command ends in seconds, and can be resumed."""
-    code, err, seconds = stopped(monkeypatch, "run", *small.running)
+    code, err, seconds = stopped(tmp_path / "out", "run", *small.running)
     assert seconds < 20
     assert code == 130
     assert "run the same command again to resume" in err
