@@ -5,7 +5,9 @@ Scores follow a simple story: the train score climbs to a method's `memory`, the
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -142,10 +144,38 @@ def fill(
     tasks: tuple[Task, ...] | None = None,
     suite: str = "quickstart",
 ) -> Store:
-    """Write a complete results folder with its plan and predictions."""
+    """Write a complete results folder with its plan and predictions, or add them to one.
+
+    The files of a new one are made once for all tests that ask for the same.
+    """
+    tasks = tasks or (make_task(), make_task("syn_similarity", kind="regression"))
+    if (root / "plans").exists():
+        return _fill(root, methods, seeds, tasks, suite)
+    described = tuple(task.model_dump_json() for task in tasks)
+    for place, content in _files(methods, seeds, described, suite).items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        (root / place).write_bytes(content)
     store = Store(root)
     store.open_for_writing()
-    tasks = tasks or (make_task(), make_task("syn_similarity", kind="regression"))
+    return store
+
+
+@lru_cache(maxsize=64)
+def _files(
+    methods: tuple[str, ...], seeds: int, described: tuple[str, ...], suite: str
+) -> dict[Path, bytes]:
+    tasks = tuple(map(Task.model_validate_json, described))
+    with TemporaryDirectory() as folder:
+        _fill(Path(folder), methods, seeds, tasks, suite)
+        paths = filter(Path.is_file, Path(folder).rglob("*"))
+        return {path.relative_to(folder): path.read_bytes() for path in paths}
+
+
+def _fill(
+    root: Path, methods: tuple[str, ...], seeds: int, tasks: tuple[Task, ...], suite: str
+) -> Store:
+    store = Store(root)
+    store.open_for_writing()
     cells = [make_cell(method, task=task) for task in tasks for method in methods]
     runs = [Run(cell, seed) for cell in cells for seed in range(seeds)]
     store.write_plan(suite, [(run, "default") for run in runs])
