@@ -1,7 +1,8 @@
 """Methods that no installed package has: registered by a script or a notebook, and run."""
 
-import subprocess
+import runpy
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from gapbench.bench.core import plugins
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.store import provenance
 from gapbench.methods.head import Head
-from tests.support.small_suite import SmallSuite
+from tests.support.small_suite import PROCESSES, SmallSuite
 
 SCRIPT = '''
 import sys
@@ -132,11 +133,26 @@ def test_method_of_a_script_runs_in_workers(small: SmallSuite, tmp_path: Path) -
     small.write_suite(methods=["head", "mine"], seeds=2)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
+    said = tmp_path / "said"
     given = [str(small.path), str(small.data), str(small.results), "2"]
-    command = [sys.executable, str(script), *given]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "{'ok': 4} []\n"
-    assert "in this process" not in done.stderr
+    process = PROCESSES.Process(target=as_script, args=(said, str(script), *given))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, said.with_suffix(".err").read_text()
+    assert said.read_text() == "{'ok': 4} []\n"
+    assert "in this process" not in said.with_suffix(".err").read_text()
+
+
+def as_script(said: Path, script: str, *given: str) -> None:
+    """Run a file as `python FILE` does; what it prints goes to files."""
+    sys.argv = [script, *given]
+    with (
+        said.open("w") as out,
+        said.with_suffix(".err").open("w") as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        runpy.run_path(script, run_name="__main__")
 
 
 def test_method_without_a_file_runs_in_this_process(
