@@ -165,6 +165,7 @@ def test_unreadable_record_is_a_failure(old_results: Path) -> None:
     assert str(path) in repr(results)
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_runs_are_those_of_the_report(old: gapbench.Results, tmp_path: Path) -> None:
     """The frame has the columns of the file."""
     out = old.report(tmp_path / "out", methods="head")[3]

@@ -47,6 +47,7 @@ def test_leaderboard_prints_the_table_in_every_form(store: Store, capsys: Captur
     assert plain.out.rstrip().endswith("=" * 80)
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_leaderboard_as_json_is_that_of_the_report(
     store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_leaderboard_of_a_part_has_that_part_alone(store: Store, capsys: Capture
     )
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_report_on_a_part_says_so_and_leaves_out_the_rest(
     store: Store, capsys: Capture, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_check_counts_shared_inputs_and_says_so(
     assert answer.err.count(sentence) == 1
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_records_and_tables_show_shared_inputs(
     small: SmallSuite, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,6 +82,7 @@ def test_check_and_plan_show_the_start(small: SmallSuite, capsys: Capture) -> No
     assert "start" not in call(capsys, "plan", *small.running).out
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_runs_with_a_start_are_told_apart_in_every_table(
     small: SmallSuite, capsys: Capture
 ) -> None:
