@@ -222,6 +222,11 @@ class Task(FrozenModel):
         return None
 
     @property
+    def part_groups(self) -> tuple[str, ...]:
+        """Names of the groups of parts that also have scores of their own."""
+        return ()
+
+    @property
     def label_smoothing(self) -> float:
         """Share of a target's probability that training spreads evenly over all outputs."""
         return 0.0

@@ -143,6 +143,8 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
             yield f"{split}.{metric}", value
         for metric, value in scores.bare.items():
             yield f"{split}.bare.{metric}", value
+        if scores.ece is not None:
+            yield f"calibration.{split}.ece", scores.ece
         for part, values in scores.parts.items():
             for metric, value in values.items():
                 yield f"{split}.{metric}.{part}", value

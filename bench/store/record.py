@@ -77,12 +77,18 @@ class SplitScores(FrozenModel):
         description="of a second test: the metrics of the backbone without any adapter; empty "
         "where that has no head of its own",
     )
+    ece: float | None = Field(
+        default=None,
+        description="of a second test: calibration error of the top label or of the target "
+        "tokens, without a temperature; None where the kind has none",
+    )
 
     @model_serializer(mode="wrap")
     def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what most splits lack, so that older versions can read the others."""
         content: dict[str, Any] = dump(self)
-        return {name: value for name, value in content.items() if value or name != "bare"}
+        empty: dict[str, Any] = {"bare": {}, "ece": None}
+        return {n: value for n, value in content.items() if n not in empty or value != empty[n]}
 
 
 class Calibration(FrozenModel):

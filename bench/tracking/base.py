@@ -125,7 +125,8 @@ def _curve_values(point: CurvePoint) -> Iterator[tuple[str, float]]:
 
 def _scores(record: Record) -> Iterator[tuple[str, float]]:
     for split, scores in record.splits.items():
-        yield from _present(f"final/{split}/", {**scores.metrics, "loss": scores.loss})
+        known = {**scores.metrics, "loss": scores.loss, "ece": scores.ece}
+        yield from _present(f"final/{split}/", known)
     yield from _present("gap/", {**record.gaps, "loss": record.loss_gap})
     for name in ("calibration", "truth", "cost"):
         part = getattr(record, name)

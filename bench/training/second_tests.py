@@ -103,10 +103,20 @@ class ReadyTest:
         return found
 
     def scores(self, outputs: Outputs) -> SplitScores:
-        """Return the scores of one run's outputs, with those of the bare backbone."""
+        """Return the scores of one run's outputs, with those of the bare backbone.
+
+        The calibration error is without a temperature: one fitted on the trained task's rows says
+        nothing of others.
+        """
         kind = kinds.get(self.task.kind)
         found = kind.score(self.task, outputs, self.subset, self.names)
-        return found.model_copy(update={"bare": self.bare.metrics if self.bare else {}})
+        calibration = kind.calibrate(None, (outputs, self.subset))
+        return found.model_copy(
+            update={
+                "bare": self.bare.metrics if self.bare else {},
+                "ece": calibration and calibration.ece,
+            }
+        )
 
     def predictions(self, outputs: Outputs) -> pa.Table:
         """Return the stored table of one run, with the values of the bare backbone's items."""

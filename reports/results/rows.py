@@ -163,6 +163,7 @@ def _scores(record: Record) -> dict[str, Any]:
         others = [name for name in scores.metrics if name not in own]
         row |= {f"{split}/{name}": scores.metrics[name] for name in others}
         row |= {f"{split}/{BARE}{name}": value for name, value in scores.bare.items()}
+        row |= {f"{split}/ece": scores.ece} if scores.ece is not None else {}
         for part, values in scores.parts.items():
             row |= {f"{split}/{name}/{part}": value for name, value in values.items()}
     return row

@@ -8,6 +8,7 @@ from gapbench.reports.document.columns import Field, ends, facets, plain, read, 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import (
     Column,
+    Folded,
     Part,
     Row,
     Section,
@@ -18,7 +19,7 @@ from gapbench.reports.document.model import (
 )
 from gapbench.reports.figures.matrix import SIGNS
 from gapbench.reports.tables.leaderboard import BOARD, rows
-from gapbench.reports.tables.terminal import place, unscored
+from gapbench.reports.tables.terminal import number, place, unscored
 from gapbench.reports.tables.words import interval, signed
 
 ORDER = 32
@@ -26,13 +27,16 @@ ORDER = 32
 _HOW = (
     "The adapter that validation chose was scored here too, once, at the end: no row of these "
     "tests chose anything. Differences to the reference are on common seeds and items; their "
-    "intervals hold together over all methods and second tests of a task. Calibration is measured "
-    "on the task's own test split alone."
+    "intervals hold together over all methods and second tests of a task."
 )
 _CHANGE = (
     "The change is the score minus that of the bare backbone, without any adapter, on the same "
     "items; its interval is for this row alone. Where the head is new, the bare backbone has no "
     "answer and there is no change."
+)
+_ECE = (
+    "The calibration error (ECE) is that of the model as it is: a temperature is fitted on rows of "
+    "the trained task, and used on its own test split alone."
 )
 _ALIKE = "A difference of zero without an interval: both rows answer every item alike."
 
@@ -43,7 +47,12 @@ def section(evidence: Evidence) -> Section | None:
         return None
     found = evidence.second_tests
     alike = (found["vs_reference"] == 0) & found["vs_reference_low"].isna()
-    said = (_HOW, _CHANGE if found["change"].notna().any() else "", _ALIKE if alike.any() else "")
+    said = (
+        _HOW,
+        _CHANGE if found["change"].notna().any() else "",
+        _ECE if found["ece"].notna().any() else "",
+        _ALIKE if alike.any() else "",
+    )
     parts: list[Part] = [Text(" ".join(filter(None, said)), quiet=True)]
     for _, part in evidence.second_tests.groupby([*BOARD, "test"], sort=False):
         parts += _of_test(evidence, part)
@@ -87,6 +96,9 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
                 ),
             ),
         ]
+    if part["ece"].notna().any():
+        hint = "mean calibration error here, without a temperature; lower is better"
+        fields.append(plain("ECE", hint, "ece"))
     fields.append(plain("seeds", "seeds with a score", "n_seeds", 0, best="high"))
     return [
         Subheading(
@@ -94,8 +106,28 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
             {"task": first.task, "backbone": first.backbone},
         ),
         _table(evidence, part, f"Second test: {title}", tuple(fields)),
+        *_of_groups(evidence, part, title, best),
         *(Text(each, quiet=True) for each in unscored(part)),
     ]
+
+
+def _of_groups(
+    evidence: Evidence, part: pd.DataFrame, title: str, best: Literal["high", "low"]
+) -> list[Part]:
+    """Return the scores of groups of parts, folded; nothing where there are none."""
+    names = list(dict.fromkeys(name for each in part["groups"] for name in each))
+    if not names:
+        return []
+    metric = part["metric"].iloc[0]
+
+    def field(name: str) -> Field:
+        return Field(
+            Column(name, f"{metric} on this group, mean over seeds", best=best),
+            lambda row: value(row.groups.get(name), number(row.groups.get(name))),
+        )
+
+    shown = _table(evidence, part, f"Groups of {title}", tuple(map(field, names)))
+    return [Folded(f"{title}: {metric} by group, without intervals", (shown,))]
 
 
 def _over(part: pd.DataFrame) -> str:

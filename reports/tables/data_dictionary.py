@@ -148,6 +148,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "config.NAME": ("", "setting of the method, such as its rank"),
     "training.NAME": ("", "setting of the optimiser, such as the learning rate"),
     "drop.POSITION": ("share", "what the method drops there in training"),
+    "TEST/ece": ("share", "on a second test, calibration error without a temperature"),
     "TEST/bare_NAME": ("of that metric", "on a second test, of the backbone without any adapter"),
     "SPLIT/NAME": ("of that metric", "another metric of the split, or one on a second test"),
     "SPLIT/NAME/PART": ("of that metric", "a metric on a part of the split"),

@@ -1,7 +1,8 @@
 """Second tests of trained methods: their scores, differences, and what training changed.
 
 Rows are compared as in their main score: on common seeds and items, with intervals that hold
-together. All second tests of a board share one level. Calibration on them is not measured.
+together. All second tests of a board share one level. Their calibration errors and the scores of
+groups of parts are means over seeds, without intervals.
 """
 
 import math
@@ -29,7 +30,7 @@ COLUMNS = (
     *("score", "score_ci_low", "score_ci_high"),
     *("reference", "vs_reference", "vs_reference_low", "vs_reference_high", "vs_reference_claim"),
     *("bare", "change", "change_ci_low", "change_ci_high"),
-    *("missing", "setting", "config_hash"),
+    *("ece", "missing", "setting", "config_hash"),
 )
 _TEXT = {
     *("suite", "task", "backbone", "start", "method", "variant", "test", "metric"),
@@ -46,15 +47,16 @@ def second_tests(results: LoadedResults, summary: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`, of which the data dictionary says what they mean, and `name`, that of the row in
-        `standing`. `change` is the score minus that of the bare backbone, empty where that has no
-        head of its own.
+        `standing`, and `groups`, the mean of each group of parts that has scores of its own, by its
+        name. `change` is the score minus that of the bare backbone, empty where that has no head of
+        its own.
     """
     content: list[dict[str, Any]] = []
     for _, board in summary.groupby(BOARD, sort=False):
         for found in tested(results, board):
             content += found.lines(list(rows(board)))
-    frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
-    return typed(frame, _TEXT, {"n_seeds", "n_items"})
+    frame = pd.DataFrame(content, columns=[*COLUMNS, "name", "groups"])
+    return typed(frame, _TEXT, {"n_seeds", "n_items"}, {"groups"})
 
 
 def tested(results: LoadedResults, board: pd.DataFrame) -> list["Tested"]:
@@ -96,6 +98,7 @@ class Tested:
         self._results, self._runs, self._standing = results, runs, standing
         self._column = f"{test.name}/{self.metric.name}"
         self._bare = f"{test.name}/{BARE}{self.metric.name}"
+        self._groups = {name: f"{self._column}/{name}" for name in test.task.part_groups}
         self.scores = self._samples([self._column], "score")
         alpha = standing.alpha * level_of("score", self.metric.range) / tests
         ranked = {
@@ -129,7 +132,9 @@ class Tested:
                     self._standing.reference,
                     upward=self.metric.higher_is_better,
                 ),
+                "ece": self._mean(row, f"{self.name}/ece"),
                 "missing": self._missing(row),
+                "groups": self._of_groups(row),
             }
 
     def _samples(self, columns: list[str], outcome: Quantity) -> dict[str, Sample]:
@@ -149,6 +154,11 @@ class Tested:
             if all(run in known.get(name, ()) for name in columns)
         }
         return ScoredCell(row.config_hash, found)
+
+    def _of_groups(self, row: Any) -> dict[str, float]:
+        """Return the mean of each group of parts that has scores of its own."""
+        found = {name: self._mean(row, column) for name, column in self._groups.items()}
+        return {name: mean for name, mean in found.items() if mean is not None}
 
     def _mean(self, row: Any, column: str) -> float | None:
         values = self._scored(row, [column]).scores.values()

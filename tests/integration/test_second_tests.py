@@ -19,11 +19,15 @@ from gapbench.bench.execution import stack_executor
 from gapbench.bench.execution.reproduce import compare
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.experiment import suite as suites
+from gapbench.bench.metrics.calibration import calibration_report
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.tasks.kinds import Outputs
 from gapbench.bench.training import second_tests
 from gapbench.bench.training.second_tests import ReadyTest
+from gapbench.reports.document.model import Folded, Table
+from gapbench.reports.render.report import gather
+from gapbench.reports.sections import second_tests as beyond
 from tests.support.causal_files import CHOOSE
 from tests.support.second_files import Files
 from tests.support.small_stack import CPU
@@ -129,11 +133,60 @@ def test_numbers_reach_data_frame_and_files(second_files: Files, done: Any, tmp_
     assert not table.loc["stories", "full"]["higher_is_better"]
     runs = results.runs
     assert runs["stories/bare_token_loss"].notna().all()
+    for test in ("ask", "stories"):
+        own = [done["full", seed].splits[test].ece for seed in (0, 1)]
+        assert table.loc[test, "full"]["ece"] == pytest.approx(np.mean(own))
+        assert sorted(runs.query("method == 'full'")[f"{test}/ece"]) == sorted(own)
     written = {path.name: path for path in results.report(tmp_path)}
     assert len(pd.read_csv(written["second_tests.csv"])) == len(table)
     page = written["report.html"].read_text(encoding="utf-8")
     assert "Beyond the test split" in page
     assert "ask, accuracy, higher is better; " in page
+    section = beyond.section(gather(second_files.folder / "results"))
+    assert section is not None
+    (folded,) = (each for each in section.parts if isinstance(each, Folded))
+    assert folded.title.endswith("ask: accuracy by group, without intervals")
+    (shown,) = folded.parts
+    assert isinstance(shown, Table)
+    assert [column.heading for column in shown.columns] == ["first", "second"]
+    read = {row.name: [each.key for each in row.values] for row in shown.rows}  # noqa: PD011
+    for place, group in enumerate(("first", "second")):
+        own = [done["full", seed].splits["ask"].parts[group]["accuracy"] for seed in (0, 1)]
+        assert read["full"][place] == pytest.approx(np.mean(own))
+
+
+def test_calibration_error_is_that_of_the_stored_outputs(
+    second_files: Files, done: dict[tuple[str, int], Record]
+) -> None:
+    """Without a temperature; the record of a split of the trained task has none."""
+    record = done["lora", 1]
+    table = Store(second_files.folder / "results").predictions(record.run, "ask")
+    assert table is not None
+    names = [name for name in table.column_names if name.startswith("logit_")]
+    logits = np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float64)
+    logits = np.where(np.isnan(logits), -1e9, logits)
+    report = calibration_report(logits, table["label"].to_numpy(), None)
+    assert record.splits["ask"].ece == pytest.approx(report["ece"], abs=1e-6)
+    assert 0 < (record.splits["stories"].ece or 0) < 1
+    assert record.splits["test"].ece is None
+    assert "ece" not in record.splits["test"].model_dump()
+
+
+def test_records_from_before_have_no_calibration_error_there_and_reproduce(
+    done: dict[tuple[str, int], Record],
+) -> None:
+    """They are read and written as they are; a number that both have is compared."""
+    now = done["lora", 0]
+    content = now.model_dump(mode="json")
+    for name in ("ask", "stories"):
+        del content["splits"][name]["ece"]
+    before = Record.model_validate(content)
+    assert before.model_dump(mode="json") == content
+    assert before.run.hash == now.run_hash
+    assert compare(before, now).same
+    wrong = now.splits["ask"].model_copy(update={"ece": 0.9})
+    changed = now.model_copy(update={"splits": now.splits | {"ask": wrong}})
+    assert [*compare(changed, now).drifts] == ["calibration.ask.ece"]
 
 
 def test_nothing_is_scored_beyond_validation_while_settings_are_chosen(

@@ -18,7 +18,13 @@ from tests.support.causal_files import (
     questions,
 )
 
-ASK = CHOOSE | {"name": "ask", "validation_size": 0, "splits": {"train": None, "test": "test"}}
+ASK = CHOOSE | {
+    "name": "ask",
+    "validation_size": 0,
+    "splits": {"train": None, "test": "test"},
+    "choice": CHOOSE["choice"]
+    | {"parts": "who", "part_groups": {"first": NOUNS[::2], "second": NOUNS[1::2]}},
+}
 SUITE: dict[str, Any] = {
     "name": "second",
     "tasks": [{"task": CHOOSE, "also_test": [ASK, STORIES]}],

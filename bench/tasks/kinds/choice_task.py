@@ -96,6 +96,11 @@ class ChoiceTask(ShotsTask):
         """Names that the prompt may fill in: the text columns, and perhaps the choices."""
         return (*self.text, _LISTED) if self.choice.letters else self.text
 
+    @property
+    def part_groups(self) -> tuple[str, ...]:
+        """Names of the groups of parts."""
+        return tuple(self.choice.part_groups or ())
+
     def prompts(self, place: str, table: Table) -> list[str]:
         """Return the prompt of every row; texts before listed choices are stripped of blanks."""
         if not self.choice.letters or self.prompt is None:

@@ -66,6 +66,20 @@ class TargetTokens(TaskKind[TaskT]):
         score = values.mean()
         return centred(score, _sums(values - score, tokens) / tokens.mean())
 
+    def calibrate(
+        self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
+    ) -> Calibration:
+        """Return calibration over all target tokens of test, without a temperature."""
+        confidence, correct = test[0]["confidence"], test[0]["correct"]
+        return Calibration(
+            ece=confidence_error(confidence, correct),
+            ece_floor=calibrated_confidence_error(confidence),
+            ece_equal_mass=confidence_error(confidence, correct, scheme="equal_mass"),
+            mce=maximum_confidence_error(confidence, correct),
+            brier=float(test[0]["brier"].mean()),
+            nll=float(test[0]["loss"].mean()),
+        )
+
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return the mean loss and the number of target tokens of each example."""
         tokens = _tokens(subset)
@@ -143,20 +157,6 @@ class WrittenTexts(TargetTokens[PromptedT]):
         tested = split not in {"train", "validation"}
         kept = [name for name in names if tested or name not in expensive]
         return tuple(dict.fromkeys((*kept, *extra)))
-
-    def calibrate(
-        self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
-    ) -> Calibration:
-        """Return calibration over all target tokens of test, without a temperature."""
-        confidence, correct = test[0]["confidence"], test[0]["correct"]
-        return Calibration(
-            ece=confidence_error(confidence, correct),
-            ece_floor=calibrated_confidence_error(confidence),
-            ece_equal_mass=confidence_error(confidence, correct, scheme="equal_mass"),
-            mce=maximum_confidence_error(confidence, correct),
-            brier=float(test[0]["brier"].mean()),
-            nll=float(test[0]["loss"].mean()),
-        )
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return any text generated for each input, and the mean loss over its references."""
