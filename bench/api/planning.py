@@ -230,7 +230,8 @@ def estimate(
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_per_cost(jobs)
     if rate is None and any(job.seconds is None for job in jobs):
-        return "no estimate: no similar run has ended yet, and none could be measured here"
+        why = _unmeasured(costs)
+        return f"no estimate: no similar run has ended yet, and none could be measured here{why}"
     seconds = [expected(job, rate or 0.0) for job in jobs]
     usual = {"local": suitable_workers(jobs, costs.sources, choose_device("auto"))}
     # A cluster of Ray has as many as it has room for.
@@ -240,11 +241,23 @@ def estimate(
     )
     guessed = sum(len(job.runs) for job in jobs if job.seconds is None)
     doubt = f"; {skipped} of the runs will be skipped and take none" if skipped else ""
-    doubt += f"; {guessed} of the runs are guessed from what others take" if guessed else ""
+    if guessed:
+        why = _unmeasured(costs)
+        doubt += f"; {guessed} of the runs are guessed from what others take"
+        doubt += f", as they could not be measured{why}" if why else ""
     if not measured:
         doubt += "; measured on this machine by a few steps, as no such run has ended yet"
     waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}
     return f"about {times} worker{'' if workers == 1 else 's'}{waiting.get(engine, '')}{doubt}"
+
+
+def _unmeasured(costs: Costs) -> str:
+    """Return why kinds of run could not be measured, the first reason with how many others."""
+    reasons = list(dict.fromkeys(costs.unmeasured.values()))
+    if not reasons:
+        return ""
+    others = f" ({len(reasons) - 1} more; `gapbench check` lists them)" if len(reasons) > 1 else ""
+    return f": {reasons[0]}{others}"
 
 
 def _calibrate(costs: Costs, todo: list[Run]) -> None:

@@ -5,11 +5,11 @@ Runs that are not measured within a few seconds are estimated from those that ar
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import torch
 
 from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core.errors import BenchError, one_line
 from gapbench.bench.execution.cost_model import CostKey, Costs, cost_key
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.footprint import footprint
@@ -50,8 +50,10 @@ def calibrate(
         if time.monotonic() - began > LONGEST_S:
             return
         show(done, len(order))
-        with suppress(Exception):  # a method may raise anything; `check` and `run` report it
+        try:
             _measure(costs, group, device, memory=memory)
+        except Exception as error:  # a method may raise anything
+            costs.unmeasured[cost_key(group[0].cell)] = _cause(error)
     show(len(order), len(order))
 
 
@@ -59,16 +61,21 @@ def _measure(costs: Costs, runs: Sequence[Run], device: torch.device, *, memory:
     """Add the seconds and the memory of a run of a kind, and the cells that will be skipped."""
     cells = {run.cell.hash: run.cell for run in runs}
     able: tuple[Cell, Backbone] | None = None
+    broken: Exception | None = None
     for cell in cells.values():
-        with suppress(Exception):  # `check` and the runs themselves tell of it
+        try:
             found = supported_backbone(cell, costs.sources, device)
-            if isinstance(found, str):
-                costs.skipped[cell.hash] = found
-            else:
-                able = able or (cell, found)
+        except Exception as error:  # another cell of the kind may do
+            broken = broken or error
+            continue
+        if isinstance(found, str):
+            costs.skipped[cell.hash] = found
+        else:
+            able = able or (cell, found)
     if able is None:
-        if costs.skipped.keys() >= cells.keys():
-            costs.tell(runs[0].cell, 0.0)
+        if broken is not None:
+            raise broken
+        costs.tell(runs[0].cell, 0.0)
         return
     cell, backbone = able
     own = [run for run in runs if run.cell.hash == cell.hash]
@@ -77,3 +84,9 @@ def _measure(costs: Costs, runs: Sequence[Run], device: torch.device, *, memory:
     costs.tell(cell, run_seconds(own, backbone, task_data, device, tests))
     if memory:
         costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)
+
+
+def _cause(error: Exception) -> str:
+    """Return what was wrong; of an error that no message was written for, its name too."""
+    told = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+    return one_line(told)

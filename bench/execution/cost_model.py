@@ -41,6 +41,7 @@ class Costs:
         memory_bytes: largest peak memory, by kind.
         footprints: memory of a stack, by kind, of those that were measured here.
         skipped: why runs of a cell will be skipped, by its hash, where that was found out.
+        unmeasured: why a kind could not be measured, where that was tried.
     """
 
     sources: Sources
@@ -48,6 +49,7 @@ class Costs:
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
     footprints: dict[CostKey, Footprint] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    unmeasured: dict[CostKey, str] = field(default_factory=dict)
     _bytes: dict[Fingerprint, float] = field(default_factory=dict, init=False)
 
     @classmethod

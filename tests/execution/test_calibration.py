@@ -92,8 +92,10 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
 
     monkeypatch.setattr(calibration, "run_seconds", fail)
     costs.unit_seconds.clear()
-    calibration.calibrate(costs, make_runs("lora", configs=[{"rank": 2}]), CPU)
+    able = make_runs("lora", configs=[{"rank": 2}])
+    calibration.calibrate(costs, able, CPU)
     assert costs.unit_seconds == {}
+    assert costs.unmeasured == {cost_key(able[0].cell): f"{type(error).__name__}: {error}"}
 
 
 def test_second_tests_make_another_time_key_run() -> None:

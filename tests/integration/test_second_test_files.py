@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -42,6 +43,28 @@ def test_check_names_a_faulty_column(second_files: Files) -> None:
         data=second_files.folder / "data",
     )
     assert "no column 'words'" in table["verdict"].iloc[0]
+
+
+def test_plan_and_check_name_what_no_run_could_do(
+    second_files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option that does not fit is no reason to say only that nothing could be measured."""
+    folder = tmp_path / "data"
+    for name in ("choose", "ask"):
+        shutil.copytree(second_files.folder / "data" / name, folder / name)
+    rows = pd.read_parquet(folder / "ask" / "test.parquet")
+    rows["choices"] = [["red", "old " * 60] for _ in rows["choices"]]
+    rows["label"] = 0
+    rows.to_parquet(folder / "ask" / "test.parquet")
+    suite = second_files.suite(
+        tasks=[{"task": CHOOSE, "also_test": [ASK]}], methods=["lora"], seeds=1
+    )
+    says = "row 0, target 'old old"
+    gapbench.plan(suite, data=folder, results=tmp_path / "results")
+    told = capsys.readouterr().err
+    assert "none could be measured here: " in told
+    assert says in told.partition("none could be measured here: ")[2]
+    assert says in gapbench.check(suite, data=folder)["verdict"].iloc[0]
 
 
 def test_check_says_which_second_test_loses_words(

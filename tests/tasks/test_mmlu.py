@@ -16,7 +16,8 @@ from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import laid_over
 from gapbench.bench.data.encoded import AbsentSplit, TaskData
 from gapbench.bench.data.rows import Rows
-from gapbench.bench.data.sources import Sources
+from gapbench.bench.data.sources import Sources, backbone_folder
+from gapbench.bench.experiment import suite as suites
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.dataset import read_rows
 from gapbench.bench.tasks.eval_subset import EvalSubset
@@ -70,6 +71,22 @@ def test_likelihoods_are_those_of_lm_evaluation_harness(
     expected = [each["log_likelihoods"] for each in known.values()]
     found = made.untuned()["logits"][0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tiny-decoder", "stories"])
+def test_second_tests_of_the_suite_can_be_read_by_small_decoders(
+    name: str, decoder: Path, shared_folder: Path
+) -> None:
+    """Rows with an option of 99 tokens, and with one of a character that tokenizers drop."""
+    folder = decoder if name == "stories" else backbone_folder(name)
+    assert folder is not None
+    suite, _ = suites.load("instruction")
+    tests = [task_files.load(each.task) for each in suite.tasks[0].also_test]
+    exams = [task for task in tests if task.kind == "choice"]
+    assert [task.name for task in exams] == ["mmlu", "mmlu_5_shots"]
+    for task in exams:
+        rows = read_rows(task, Sources(shared_folder / "data"))["test"].take(np.array([1212, 2921]))
+        assert len(encoded(folder, task, rows).data.test) == 2
 
 
 TASK = {
