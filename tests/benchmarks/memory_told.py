@@ -8,11 +8,17 @@ Each number comes from a process of its own, which has loaded the libraries and 
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
-from gapbench.bench.config.run import Precision, Quantization, Run
+import numpy as np
+import torch
+import transformers
+
+from gapbench.bench.config import task_files
+from gapbench.bench.config.run import Fingerprint, Precision, Quantization, Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.process import prepare
-from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.encoded import CausalSplit, TaskData, Texts
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.loading import load_tokenizer
 from gapbench.bench.profiling import random_models
 from gapbench.bench.profiling.footprint import measured
 from gapbench.bench.profiling.step_timer import Stepper
@@ -55,11 +61,22 @@ SPARING = (
     Shape("tiny-encoder", "fp32", None, "lora_dropout", 6, 16, 32, parts=2),
 )
 """Shapes with settings that save memory."""
+DECODER = Shape("llama-12x576", "fp32", None, "lora", 3, 8, 64)
+"""A language model that learns the loss of text, with logits over 16,384 words."""
+_LLAMA = {
+    "vocab_size": 16_384,
+    "hidden_size": 576,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "tie_word_embeddings": True,
+}
 
 
 def main() -> None:
     """Print a row for each shape."""
-    for shape in SHAPES + SPARING:
+    for shape in (*SHAPES, *SPARING, DECODER):
         before, then = both(shape)
         print(
             f"{', '.join(map(str, shape))}: told {before / _MEBIBYTE:.0f} MiB, taken "
@@ -90,6 +107,8 @@ def taken(shape: Shape) -> int:
 
 def _given(shape: Shape) -> tuple[Run, Backbone, TaskData]:
     prepare(1)
+    if shape == DECODER:
+        return _given_decoder(shape)
     backbone = random_models.load(shape.backbone, shape.precision)
     if shape.quantization is not None:
         backbone.quantize(shape.quantization)
@@ -98,6 +117,28 @@ def _given(shape: Shape) -> tuple[Run, Backbone, TaskData]:
     cell = cell.changed({"gradient_checkpointing": shape.repeated, "accumulation": shape.parts})
     rows = random_models.random_rows(backbone.config.vocab_size, shape.examples, shape.tokens)
     return Run(cell, 0), backbone, rows
+
+
+def _given_decoder(shape: Shape) -> tuple[Run, Backbone, TaskData]:
+    """Return a run of a language model with random weights, and texts of random tokens."""
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model("llama", **_LLAMA)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    tokenizer = load_tokenizer("tiny-decoder")
+    backbone = Backbone(Fingerprint(name=shape.backbone, digest="random"), model, tokenizer, [])
+    plain = random_models.random_rows(config.vocab_size, shape.examples, shape.tokens).test
+    count = len(plain.lengths)
+    texts = CausalSplit(
+        **vars(plain),
+        sequence_offsets=np.arange(count + 1),
+        prompts=np.ones(count, dtype=np.int64),
+        characters=np.zeros(count, dtype=np.int64),
+        texts=Texts.of([]),
+    )
+    cell = random_models.cell(
+        shape.method, backbone, shape.examples, shape.tokens, shape.precision
+    ).changed({"task": task_files.load("syn_text")})
+    return Run(cell, 0), backbone, TaskData(train=texts, validation=texts, test=texts)
 
 
 if __name__ == "__main__":
