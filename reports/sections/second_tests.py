@@ -126,7 +126,8 @@ def _of_groups(
             lambda row: value(row.groups.get(name), number(row.groups.get(name))),
         )
 
-    shown = _table(evidence, part, f"Groups of {title}", tuple(map(field, names)))
+    known = part[part["groups"].map(bool)]
+    shown = _table(evidence, known, f"Groups of {title}", tuple(map(field, names)))
     return [Folded(f"{title}: {metric} by group, without intervals", (shown,))]
 
 
