@@ -19,6 +19,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.results.rows import CURVE, SPLITS
 from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.words import few
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +28,8 @@ _LINES: dict[str, Any] = {"train": "--", "validation": ":", "test": "-"}
 _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
 _HEIGHTS = (0.96, 0.85)
 _RISE = 0.01
-"""Least rise of a mean loss that is called clear, if the loss of every seed rises."""
+"""Least mean rise of a test loss that is worth a word."""
+_JUDGED = ("test", "validation")
 _UNLIKE = (
     " Where runs were scored at different steps, values are those at the steps of the shortest "
     "run, read from straight lines between points."
@@ -74,25 +76,39 @@ def curves(board: Board) -> FigureArtifact | None:
 
 
 def _finding(board: Board) -> str:
-    """Say whose test loss ends the furthest above its lowest point, which is overfitting."""
+    """Say which methods overfit: with every seed, losses of test and validation end too high.
+
+    Each seed has a lowest point of its own. Of points that differ by chance alone one is the lowest
+    as well, so that validation, which had no part in finding it, has to rise from there too.
+    """
     rises = {}
     for row in board.rows:
-        losses = _curves(board, row)[:, :, CURVE.index("test_loss")]
-        losses = losses[:, np.isfinite(losses).all(axis=0)]
-        if losses.size:
-            rises[board.named(row).name] = losses[:, -1] - losses[:, losses.mean(axis=0).argmin()]
+        curves = _curves(board, row)
+        test, validation = (curves[:, :, CURVE.index(f"{of}_loss")] for of in _JUDGED)
+        known = np.isfinite(test).all(axis=0)
+        if known.any():
+            lowest = test[:, known].argmin(axis=1)[:, None]
+            rises[board.named(row).name] = [
+                losses[:, -1:] - np.take_along_axis(losses, lowest, axis=1)
+                for losses in (test[:, known], validation[:, known])
+            ]
     rose = {
-        name: float(rise.mean())
-        for name, rise in rises.items()
-        if rise.mean() >= _RISE and rise.min() > 0
+        name: float(test.mean())
+        for name, (test, validation) in rises.items()
+        if test.mean() >= _RISE and test.min() > 0 and validation.min() > 0
     }
+    task = board.rows[0].task
     if not rose:
-        return f"On {board.rows[0].task}, no test loss ends clearly above its lowest point."
+        return (
+            f"On {task}, no method overfits with every seed: of none do test and validation loss "
+            "both end above where the test loss was lowest."
+        )
     most = max(rose, key=rose.__getitem__)
     return (
-        f"On {board.rows[0].task}, the test loss of {len(rose)} of {len(rises)} methods ends above "
-        f"its lowest point with every seed, by the most for {most} ({number(rose[most])}): they "
-        "overfit."
+        f"On {task}, {len(rose)} of {len(rises)} methods overfit{'s' if len(rose) == 1 else ''}: "
+        f"{few(list(rose))}. With every seed, the test loss ends above its lowest point, by the "
+        f"most for {most} (mean {number(rose[most])}), and the validation loss above where it was "
+        "then."
     )
 
 

@@ -38,6 +38,25 @@ def _drawn(root: Path, *steps: list[int]) -> FigureArtifact:
     return found
 
 
+def _ended(root: Path, test: list[list[float]], validation: list[list[float]]) -> str:
+    """Return the finding of runs with these losses, a list for each seed."""
+    store, cell = Store(root), make_cell()
+    store.open_for_writing()
+    store.write_plan("q", [(Run(cell, seed), "default") for seed in range(len(test))])
+    for seed, losses in enumerate(zip(test, validation, strict=True)):
+        points = tuple(
+            _point(10 * place, scored=True).model_copy(
+                update={"test_loss": loss, "validation_loss": other}
+            )
+            for place, (loss, other) in enumerate(zip(*losses, strict=True))
+        )
+        put(store, make_record(cell, seed, curve=points))
+    (board,) = boards(gather(root))
+    found = curves(board)
+    assert found is not None
+    return found.finding
+
+
 def _of(found: FigureArtifact, split: str) -> pd.DataFrame:
     return found.data[(found.data["split"] == split) & (found.data["of"] == "score")]
 
@@ -71,3 +90,19 @@ def test_triangles_of_checkpoints_stand_on_the_axis(tmp_path: Path) -> None:
     half = triangles.get_markersize() / 2 * figure.dpi / 72
     assert len(places)
     assert (places[:, 1] - half >= axis.get_window_extent().y0).all()
+
+
+def test_each_seed_has_a_lowest_point_of_its_own(tmp_path: Path) -> None:
+    """One that turns later than the others is no reason to say that nothing overfits."""
+    losses = [[0.7, 0.4, 0.45, 0.5], [0.7, 0.6, 0.4, 0.5]]
+    found = _ended(tmp_path, losses, losses)
+    assert "1 of 1 methods overfits: lora." in found
+    assert "(mean 0.100)" in found
+
+
+@pytest.mark.parametrize("other", [[0.7, 0.4, 0.3, 0.2], [0.7, 0.3, 0.5, 0.3]])
+def test_a_lowest_point_alone_is_no_overfitting(tmp_path: Path, other: list[float]) -> None:
+    """Some point is always the lowest; validation, which did not choose it, has to rise as well."""
+    losses = [[0.7, 0.4, 0.45, 0.5], [0.7, 0.41, 0.4, 0.5]]
+    found = _ended(tmp_path, losses, [losses[0], other])
+    assert "no method overfits with every seed" in found
