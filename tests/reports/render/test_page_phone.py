@@ -7,6 +7,8 @@ import pytest
 from gapbench.reports.render import html
 from gapbench.reports.render.report import document, gather
 from tests.reports.conftest import Open
+from tests.support import results_folder
+from tests.support.results_folder import fill, make_task
 from tests.support.small_suite import REPOSITORY
 
 # The lines of the name of the first method of the answer.
@@ -55,3 +57,17 @@ def test_phone_shows_the_answer_and_its_costs_first(
     page.get_by_text("Contents and filters").click()
     page.get_by_role("link", name="Limits").click()
     assert page.evaluate("location.hash") == "#limits"
+
+
+def test_card_of_long_names_is_no_wider_than_a_phone(
+    open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They break where they join words; what is still too wide scrolls in its frame."""
+    best = "a_winner_with_long_name_adapter"
+    monkeypatch.setitem(results_folder.SKILL, best, 0.9)
+    tasks = tuple(make_task(f"customer_reviews_of_{what}") for what in ("books", "electronics"))
+    root = fill(tmp_path / "results", methods=("lora", best), tasks=tasks).root
+    html.write(document(gather(root)), tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html", width=390)
+    assert page.locator(".card .tasks td", has_text=best).count() == 2
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
