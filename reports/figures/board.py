@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
+from gapbench.reports.document.columns import facets
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import marker, tip
@@ -46,6 +47,11 @@ class Board:
         """The rows as named tuples."""
         return list(rows(self.table))
 
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """The rows by their names."""
+        return {row.name: row for row in self.rows}
+
     @property
     def place(self) -> str:
         """Task, backbone, and the adapter that runs start from."""
@@ -81,12 +87,20 @@ class Board:
 
     def named(self, row: Any) -> Named:
         """Return a row's name and look."""
-        said = tip(row.method, f"{row.name}: {self.about(row)}")
-        return Named(row.name, self.looks[row.name], said)
+        return Named(row.name, self.looks[row.name], self.tip(row))
 
-    def tip(self, row: Any, text: str) -> str:
-        """Return the `gid` of a mark of a row: its method, what it shows, and its settings."""
-        return tip(row.method, f"{row.name}: {text}. {self.about(row)}")
+    def tip(self, row: Any, text: str = "", *, across: bool = False) -> str:
+        """Return the `gid` of a mark of a row: what it shows, its seeds and its settings.
+
+        Args:
+            row: a row or an entry of the verdict.
+            text: what it shows.
+            across: whether the figure shows other tasks too, so that filters by task part them.
+        """
+        own = self.row[row.name]
+        names = (*(("task", "backbone") if across else ()), "method", "variant")
+        said = ". ".join(filter(None, (text, self.about(own))))
+        return tip({name: facets(own)[name] for name in names}, f"{row.name}: {said}")
 
     def about(self, row: Any) -> str:
         """Return seeds and settings of a row in words."""

@@ -12,8 +12,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import PRIMES, Board
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
 from gapbench.reports.figures.scales import by_orders
-from gapbench.reports.figures.theme import INK, style, tip
-from gapbench.reports.prose.card_points import settings
+from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.words import few, signed, times
@@ -46,8 +45,8 @@ def forest(board: Board) -> FigureArtifact | None:
         labels = [_label(verdict, name, board.metric) for name in outcomes]
         figure, axes = listed(named, [*labels, "training cost"], keyed=True)
         for axis, outcome in zip(axes, outcomes, strict=False):
-            _draw_outcome(axis, outcome, entries, named)
-        _draw_costs(axes[-1], entries, named)
+            _draw_outcome(axis, board, outcome, entries)
+        _draw_costs(axes[-1], board, entries)
         key(figure, _meanings())
     data = [
         _row(board, e, e.to_reference[o]) for e in entries for o in _SHOWN if o in e.to_reference
@@ -63,7 +62,7 @@ def draw_differences(axis: Axes, board: Board, outcome: Outcome) -> bool:
     if not any(outcome in each.to_reference for each in entries):
         return False
     list_on(axis, named)
-    _draw_outcome(axis, outcome, entries, named)
+    _draw_outcome(axis, board, outcome, entries)
     verdict = board.verdict
     axis.set_xlabel(f"minus {verdict.reference}: {_label(verdict, outcome, board.metric)}")
     return True
@@ -72,8 +71,7 @@ def draw_differences(axis: Axes, board: Board, outcome: Outcome) -> bool:
 def _drawn(board: Board) -> tuple[list[Entry], list[Named]]:
     """Return the entries that are compared with the reference, and their names and looks."""
     entries = [each for each in board.verdict.entries if _compared(each)][:_MOST]
-    found = {row.name: board.named(row) for row in board.rows}
-    return entries, [found[each.name] for each in entries]
+    return entries, [board.named(each) for each in entries]
 
 
 def _not_drawn(verdict: Verdict) -> str:
@@ -84,12 +82,10 @@ def _not_drawn(verdict: Verdict) -> str:
     )
 
 
-def _draw_outcome(
-    axis: Axes, outcome: Outcome, entries: Sequence[Entry], named: Sequence[Named]
-) -> None:
+def _draw_outcome(axis: Axes, board: Board, outcome: Outcome, entries: Sequence[Entry]) -> None:
     axis.axvline(0, color=INK, linewidth=0.8)
     for place, each in enumerate(entries):
-        _draw(axis, place, each, each.to_reference.get(outcome), named[place].look)
+        _draw(axis, board, place, each, outcome)
 
 
 def _compared(entry: Entry) -> bool:
@@ -122,10 +118,11 @@ def _finding(board: Board) -> str:
     return f"Against {verdict.reference} on {verdict.task}: {shown}."
 
 
-def _draw(axis: Axes, place: int, entry: Entry, found: Contrast | None, look: MarkerStyle) -> None:
+def _draw(axis: Axes, board: Board, place: int, entry: Entry, outcome: Outcome) -> None:
+    found = entry.to_reference.get(outcome)
     if found is None or found.difference is None:
         return
-    said = _tip(entry, _said(found))
+    look, said = board.looks[entry.name], board.tip(entry, difference_in_words(found))
     width = 2.0 if found.claim else 1.0
     if found.low is not None and found.high is not None:
         axis.plot(
@@ -135,26 +132,24 @@ def _draw(axis: Axes, place: int, entry: Entry, found: Contrast | None, look: Ma
     mark(axis, found.difference, place, shown, gid=said)
 
 
-def _tip(entry: Entry, text: str) -> str:
-    return tip(entry.method, ". ".join(filter(None, (f"{entry.name}: {text}", settings(entry)))))
-
-
-def _said(found: Contrast) -> str:
+def difference_in_words(found: Contrast) -> str:
+    """Return a difference to the reference, its interval, and what is shown."""
     ends = "" if found.low is None else f" ({signed(found.low)} to {signed(found.high)})"
     claim = f"shown to be {found.claim}" if found.claim else "no difference shown"
-    return f"{signed(found.difference)}{ends}, {claim}, {found.n_seeds} seeds"
+    return f"{signed(found.difference)}{ends}, {claim}"
 
 
-def _draw_costs(axis: Axes, entries: Sequence[Entry], named: Sequence[Named]) -> None:
+def _draw_costs(axis: Axes, board: Board, entries: Sequence[Entry]) -> None:
     """Draw the cost of training as a multiple of the reference's."""
     costs = [each.training for each in entries]
     known = [cost for cost in costs if cost]
     axis.axvline(1, color=INK, linewidth=0.8)
-    for place, (cost, each) in enumerate(zip(costs, named, strict=True)):
+    for place, (cost, each) in enumerate(zip(costs, entries, strict=True)):
         if cost:
-            said = _tip(entries[place], f"{times(cost)} the training cost")
-            axis.plot([1, cost], [place] * 2, color=each.look.colour, linewidth=1, gid=said)
-            mark(axis, cost, place, replace(each.look, primes=0), gid=said)
+            look = replace(board.looks[each.name], primes=0)
+            said = board.tip(each, f"{times(cost)} the training cost")
+            axis.plot([1, cost], [place] * 2, color=look.colour, linewidth=1, gid=said)
+            mark(axis, cost, place, look, gid=said)
             axis.annotate(
                 times(cost),
                 (max(cost, 1), place),

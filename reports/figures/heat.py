@@ -5,11 +5,12 @@ read on its cell.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from gapbench.reports.figures.theme import PAGE
 
@@ -24,6 +25,7 @@ def heatmap(
     *,
     low: float = 0.0,
     high: float = 1.0,
+    said: pd.DataFrame | None = None,
 ) -> Callable[[float], Colour]:
     """Draw cells, the first row on top; where there is no value there is no cell.
 
@@ -34,6 +36,7 @@ def heatmap(
         palette: seaborn's name of the colours.
         low: value of the first colour.
         high: value of the last.
+        said: the `theme.tip` of each cell.
 
     Returns:
         The colour of a value.
@@ -41,21 +44,26 @@ def heatmap(
     import seaborn as sns  # takes a second to load, which few reports have need for
 
     shades = sns.color_palette(palette, as_cmap=True)
-    look: dict[str, Any] = {"linewidths": 0.6, "linecolor": PAGE, "cbar": False, "cmap": shades}
-    # Not its labels: it measures each in an image of the whole figure.
-    bare = {"xticklabels": False, "yticklabels": False}
-    sns.heatmap(depth, vmin=low, vmax=high, ax=axis, **bare, **look)
-    axis.set_xticks(np.arange(len(depth.columns)) + 0.5, depth.columns)
-    axis.set_yticks(np.arange(len(depth.index)) + 0.5, depth.index, va="center")
-    axis.grid(visible=False)
-    axis.set(xlabel="", ylabel="")
 
     def colour(value: float) -> Colour:
         red, green, blue, _ = shades((value - low) / (high - low))
         return float(red), float(green), float(blue)
 
-    if texts is not None:
-        _write(axis, depth, texts, colour)
+    for (line, column), value in np.ndenumerate(depth.to_numpy(np.float64)):
+        if np.isfinite(value):
+            fill = colour(float(value))
+            gid = None if said is None else said.iloc[line, column]
+            cell = Rectangle((column, line), 1, 1, fc=fill, ec=PAGE, lw=0.6, zorder=1, gid=gid)
+            axis.add_patch(cell)
+            if texts is not None:
+                text = str(texts.iloc[line, column])
+                _write(axis, column + 0.5, line + 0.5, text, fill).set(zorder=1, gid=gid)
+    # Not seaborn's own cells, which no pointer could tell apart.
+    axis.set(xlim=(0, len(depth.columns)), ylim=(len(depth.index), 0), xlabel="", ylabel="")
+    axis.spines[:].set_visible(False)
+    axis.set_xticks(np.arange(len(depth.columns)) + 0.5, depth.columns)
+    axis.set_yticks(np.arange(len(depth.index)) + 0.5, depth.index, va="center")
+    axis.grid(visible=False)
     return colour
 
 
@@ -68,19 +76,13 @@ def luminance(colour: Colour) -> float:
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
-def _write(
-    axis: Axes, depth: pd.DataFrame, texts: pd.DataFrame, colour: Callable[[float], Colour]
-) -> None:
-    depths = depth.to_numpy(np.float64).tolist()
-    for (line, column), text in np.ndenumerate(texts.to_numpy(object)):
-        value = depths[line][column]
-        if np.isfinite(value):
-            axis.text(
-                column + 0.5,
-                line + 0.5,
-                str(text),
-                ha="center",
-                va="center_baseline",
-                fontsize=6.5,
-                color="#ffffff" if luminance(colour(value)) < 0.179 else "#000000",
-            )
+def _write(axis: Axes, x: float, y: float, text: str, fill: Colour) -> Artist:
+    return axis.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center_baseline",
+        fontsize=6.5,
+        color="#ffffff" if luminance(fill) < 0.179 else "#000000",
+    )

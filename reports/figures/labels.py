@@ -42,6 +42,7 @@ class Point:
         text: the name.
         low: lower end of an interval through the mark, where there is one.
         high: upper end.
+        said: `theme.tip` of the mark, None if it has none.
     """
 
     x: float
@@ -49,6 +50,7 @@ class Point:
     text: str
     low: float | None = None
     high: float | None = None
+    said: str | None = None
 
 
 def write_names(axis: Axes, points: Sequence[Point]) -> None:
@@ -131,7 +133,7 @@ class _Around:
 
 
 def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
-    tie = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
+    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
     axis.annotate(
         point.text,
         (point.x, point.y),
@@ -140,7 +142,8 @@ def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
         fontsize=SIZE,
         ha="center",
         va="center",
-        arrowprops=tie if tied else None,
+        arrowprops=line | {"gid": point.said} if tied else None,
+        gid=point.said,
     )
 
 

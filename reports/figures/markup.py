@@ -7,7 +7,7 @@ import hashlib
 import re
 
 TIP = "\N{SYMBOL FOR UNIT SEPARATOR}"
-"""Begins the name of a group that is the mark of a method, and parts that from what it says."""
+"""Begins the name of a group that is a mark; what to filter it by and what it says follow."""
 
 _FONTS = "DejaVu Sans, sans-serif"
 """The font that figures are measured with; it ships with matplotlib and is wider than most."""
@@ -22,6 +22,10 @@ _SHAPE = re.compile(r' (?:d|x|y|points|transform|width|height)="[^"]*"')
 _STYLE = re.compile(r'style="([^"]*)"')
 _FAMILY = re.compile(r"font-family: [^;\"]*(?:; )?")
 _UNTURNED = re.compile(r' transform="rotate\(-?0 [^"]*"')
+_MARK = re.compile(r"(<g data-[^>]*><title>[^<]*</title>)")
+_END = "</mark>"
+"""Ends the group of a mark until those that say the same are joined."""
+
 _INVISIBLE = re.compile(r'<path [^>]*style="fill:none"/>')
 
 
@@ -37,38 +41,54 @@ def compact(text: str) -> str:
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    kept: list[bool] = []
-    text = _TAG.sub(lambda tag: _tag(tag[0], kept), text)
+    ends: list[str] = []
+    text = _TAG.sub(lambda tag: _tag(tag[0], ends), text)
     text = re.sub(r"(?<=>)\s+(?=<)", "", text)
-    text = _INVISIBLE.sub("", text)
+    text = _joined(_INVISIBLE.sub("", text))
     text = text.replace("<svg", f'<svg font-family="{_FONTS}" {_INHERITED}', 1)
     return _renamed(text)
 
 
-def _tag(tag: str, kept: list[bool]) -> str:
+def _tag(tag: str, ends: list[str]) -> str:
     """Return a shorter tag, and none for a group that says nothing of what it holds.
 
     Args:
         tag: as matplotlib wrote it.
-        kept: for each group around, whether its tags stay; brought up to date.
+        ends: the closing tag of each group around, "" if its tags go; brought up to date.
     """
     if tag == "</g>":
-        return tag if kept.pop() else ""
+        return ends.pop()
     if tag.startswith(f'<g id="{TIP}'):
-        _, method, text = tag[len('<g id="') : -len('">')].split(TIP)
-        kept.append(True)
-        return f'<g data-method="{method}"><title>{text}</title>'
+        _, *facets, text = tag[len('<g id="') : -len('">')].split(TIP)
+        named = (each.split("=", 1) for each in facets)
+        data = "".join(f' data-{name}="{value}"' for name, value in named)
+        ends.append(_END)
+        return f"<g{data}><title>{text}</title>"
     if tag.startswith("<g"):
         tag = re.sub(r' id="[^"]*"', "", tag)
         if tag.endswith("/>"):
             return ""
-        kept.append(tag != "<g>")
-        if not kept[-1]:
+        ends.append("" if tag == "<g>" else "</g>")
+        if not ends[-1]:
             return ""
     tag = _UNTURNED.sub("", tag.replace(' version="1.1"', ""))
     tag = _SHAPE.sub(lambda found: _NUMBER.sub(_rounded, found[0]), tag)
     tag = re.sub(r" ?\n(?=[A-Za-z\"])", "", tag)
     return _STYLE.sub(lambda found: f'style="{_style(found[1])}"', tag)
+
+
+def _joined(text: str) -> str:
+    """Make one group of marks that follow each other and say the same: an interval and its mean."""
+    first, *rest = _MARK.split(text)
+    found, last = [first], ""
+    for mark, inside in zip(rest[::2], rest[1::2], strict=True):
+        if mark == last and found[-1].endswith(_END):
+            found[-1] = found[-1].removesuffix(_END)
+        else:
+            found.append(mark)
+        found.append(inside)
+        last = mark
+    return "".join(found).replace(_END, "</g>")
 
 
 def _rounded(number: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, reference_in_words
+from gapbench.reports.figures.forest import difference_in_words
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import all_within, width
@@ -45,7 +46,6 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
         return None
     means = data.groupby("name", sort=False)[["depth", "relative"]].mean()
     means = means.sort_values(["depth", "relative"], ascending=False)
-    data = data.drop(columns="relative")
     order = [str(name) for name in means.index]
     drawn = (
         f" {_MOST} of {len(order)} methods are drawn: the best and the worst; the tables hold all."
@@ -54,9 +54,9 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     if len(order) > _MOST:
         order = order[: _MOST // 2] + order[_MOST // 2 - _MOST :]
     columns = [str(place) for place in dict.fromkeys(data["place"])]
-    depth, texts = (
+    depth, texts, said = (
         data.pivot_table(part, "name", "place", aggfunc="first").reindex(order, columns=columns)
-        for part in ("depth", "text")
+        for part in ("depth", "text", "said")
     )
     reference = reference_in_words(boards)
     title = (
@@ -66,10 +66,10 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
         f"difference of the same metric.{more}"
     )
     with style():
-        figure = _draw(depth, texts)
-    return FigureArtifact(
-        f"matrix-{outcome}", title, figure, data, _finding(data, outcome, reference)
-    )
+        figure = _draw(boards, depth, texts, said)
+    finding = _finding(data, outcome, reference)
+    shown = data.drop(columns=["relative", "said"])
+    return FigureArtifact(f"matrix-{outcome}", title, figure, shown, finding)
 
 
 def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
@@ -87,6 +87,7 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
             cell |= {"name": entry.name, "place": place, "method": entry.method}
             cell |= {"metric": outcome if outcome == "ece" else board.metric}
             cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
+            cell |= {"said": board.tip(entry, difference_in_words(contrast), across=True)}
             found.append(cell | {"claim": contrast.claim, "text": text, "sign": sign})
     data = pd.DataFrame(found)
     if data.empty:
@@ -118,7 +119,9 @@ def _places(verdicts: Sequence[Verdict]) -> list[str]:
     return [", ".join(filter(None, (getattr(v, name) for name in fields))) for v in verdicts]
 
 
-def _draw(depth: pd.DataFrame, texts: pd.DataFrame) -> Figure:
+def _draw(
+    boards: Sequence[Board], depth: pd.DataFrame, texts: pd.DataFrame, said: pd.DataFrame
+) -> Figure:
     """Draw the cells; the tables have a row per method and a column per task."""
     numbered = len(depth.columns) <= _NUMBERED
     rows = all_within([str(name) for name in depth.index], _LONGEST, 7.5)
@@ -132,9 +135,13 @@ def _draw(depth: pd.DataFrame, texts: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height))
     shown = texts if numbered else None
-    colour = heatmap(axis, depth.set_axis(rows, axis=0), shown, "coolwarm_r", low=-1.0)
+    cells = depth.set_axis(rows, axis=0)
+    colour = heatmap(axis, cells, shown, "coolwarm_r", low=-1.0, said=said)
     anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}
     axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
+    named = {name: board.tip(row) for board in reversed(boards) for name, row in board.row.items()}
+    for name, label in zip(depth.index, axis.get_yticklabels(), strict=True):
+        label.set_gid(named[str(name)])
     meanings = {1.0: "shown to be better", 0.0: "no difference shown", -1.0: "shown to be worse"}
     handles = [
         Patch(facecolor=colour(at), edgecolor=RULE, linewidth=0.5, label=text)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from html import escape
@@ -188,14 +188,14 @@ def svg(figure: Figure, description: str) -> str:
     return _drawn[figure].replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
 
 
-def tip(method: str, text: str) -> str:
-    """Return the `gid` of a mark that says what it shows, and which method's it is.
+def tip(facets: Mapping[str, str], text: str) -> str:
+    """Return the `gid` of a mark that says what it shows, and what a reader may filter it by.
 
     Args:
-        method: its filters hide the mark.
+        facets: as rows of tables have them, such as "method".
         text: shown where the pointer rests.
     """
-    return f"{TIP}{method}{TIP}{text}"
+    return "".join(f"{TIP}{each}" for each in (*(f"{k}={v}" for k, v in facets.items()), text))
 
 
 def light(markup: str) -> str:

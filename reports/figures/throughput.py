@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import PRIMES, Board, identity, reference_in_words
-from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
+from gapbench.reports.figures.layout import listed, mark
 from gapbench.reports.figures.scales import by_orders
-from gapbench.reports.figures.theme import INK, style, tip
+from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.words import times
 
 _MOST = 40
@@ -41,23 +41,22 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
     data = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
     if data.empty:
         return None
-    looks = {name: look for board in reversed(boards) for name, look in board.looks.items()}
+    first = {name: board for board in reversed(boards) for name in board.row}
     speed = data.groupby("name")["tokens_per_second"].median().sort_values(ascending=False)
     names = list(speed.index[:_MOST])
     title = (
         f"Multiples of {reference} on the same task, {machine}: a small dot is one task, a large "
         "mark the median over tasks. More tokens per second are better; more time and memory are "
         "worse. Time is a run's share of what its stack took."
-        f"{PRIMES if any(looks[name].primes for name in names) else ''}"
+        f"{PRIMES if any(first[name].looks[name].primes for name in names) else ''}"
     )
     with style():
-        methods = dict(zip(data["name"], data["method"], strict=True))
-        named = [Named(name, looks[name], tip(methods[name], name)) for name in names]
+        named = [first[name].named(first[name].row[name]) for name in names]
         figure, axes = listed(named, [*_MEASURES.values()])
         for axis, column in zip(axes, _MEASURES, strict=True):
             for place, name in enumerate(names):
                 ratios = data.loc[data["name"] == name, column].dropna()
-                _draw_ratios(axis, place, ratios.tolist(), looks[name], name, methods[name])
+                _draw_ratios(axis, place, ratios.tolist(), first[name], name)
             _by_doubling(axis)
     return FigureArtifact(f"throughput-{number}", title, figure, data, _finding(data, reference))
 
@@ -142,15 +141,13 @@ def _ratios(measured: pd.DataFrame, reference: str) -> pd.DataFrame:
     return measured.assign(**{name: ratios[name] for name in columns})[~plain]
 
 
-def _draw_ratios(
-    axis: Axes, place: int, ratios: Sequence[float], look: MarkerStyle, name: str, method: str
-) -> None:
-    axis.plot(
-        ratios, [place] * len(ratios), "o", color=look.colour, markersize=2.5, alpha=0.5, mew=0
-    )
+def _draw_ratios(axis: Axes, place: int, ratios: Sequence[float], board: Board, name: str) -> None:
+    """Draw the ratios of a row and their median; settings are those of the board."""
     if ratios:
-        median = float(np.median(ratios))
-        said = tip(method, f"{name}: {times(median)} at the median task")
+        look, median = board.looks[name], float(np.median(ratios))
+        said = board.tip(board.row[name], f"{times(median)} at the median task")
+        small: dict[str, Any] = {"markersize": 2.5, "alpha": 0.5, "mew": 0}
+        axis.plot(ratios, [place] * len(ratios), "o", color=look.colour, gid=said, **small)
         mark(axis, median, place, look, markersize=5.5, gid=said)
 
 

@@ -5,6 +5,7 @@ The page lets a reader choose both axes; what may be chosen travels with the fig
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -87,6 +88,7 @@ def _data(board: Board) -> pd.DataFrame:
             identity(row)
             | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
             | {"name": row.name, "about": board.about(row)}
+            | {"primes": board.looks[row.name].primes}
             for row in board.rows
         ]
     )
@@ -100,13 +102,18 @@ def _draw(axis: Axes, board: Board, column: str) -> None:
         if pd.isna(x):
             continue
         look = board.named(row).look
-        said = board.tip(row, f"{name} {short(x)}, {board.metric} {number(row.score)}")
+        said = _said(board, row, column)
         if pd.notna(row.score_ci_low):
             ends = (row.score_ci_low, row.score_ci_high)
             axis.plot([x, x], ends, color=look.colour, lw=0.9, alpha=0.6, zorder=1.5, gid=said)
         mark(axis, x, row.score, look, gid=said)
     _scale(axis, column, [float(value) for value in board.table[column].dropna()])
     axis.margins(0.12)
+
+
+def _said(board: Board, row: Any, column: str) -> str:
+    value = short(getattr(row, column))
+    return board.tip(row, f"{AXES[column][0]} {value}, {board.metric} {number(row.score)}")
 
 
 def _scale(axis: Axes, column: str, values: Sequence[float]) -> None:
@@ -133,7 +140,9 @@ def _points(board: Board, column: str) -> list[Point]:
             getattr(row, column),
             row.score,
             name,
-            *((row.score_ci_low, row.score_ci_high) if pd.notna(row.score_ci_low) else ()),
+            None if pd.isna(row.score_ci_low) else row.score_ci_low,
+            None if pd.isna(row.score_ci_high) else row.score_ci_high,
+            _said(board, row, column),
         )
         for row, name in zip(known, names, strict=True)
     ]

@@ -21,6 +21,7 @@ def points(artifact: FigureArtifact) -> str:
             "name": row["name"],
             "method": row["method"],
             "about": row["about"],
+            "primes": int(row["primes"]),
             "colour": theme.variable(theme.colour(row["method"])),
             "shape": theme.outline(theme.marker(row["method"])),
         }

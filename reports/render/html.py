@@ -44,6 +44,12 @@ class _Block:
     heading: Subheading | None
     parts: tuple[Part, ...]
 
+    @property
+    def over_tasks(self) -> bool:
+        """Whether it has numbers of methods that are of several tasks, whichever are filtered."""
+        found = [row.facets for part in self.parts if isinstance(part, Table) for row in part.rows]
+        return any(facets and "task" not in facets for facets in found)
+
 
 @dataclass(frozen=True)
 class _Outline:

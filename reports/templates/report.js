@@ -181,7 +181,9 @@ const forms = {
   csv: (table) => shown(table).map((row) => row.map(quoted).join(",")).join("\n") + "\n",
   latex: (table) => {
     const [head, ...body] = shown(table).map((row) => row.map(inLatex).join(" & ") + " \\\\");
-    const columns = "l" + "r".repeat(table.tHead.rows[0].cells.length - 1);
+    const longest = (place) => Math.max(...shown(table).map((row) => row[place].length));
+    const columns = [...table.tHead.rows[0].cells].map((cell, place) => (
+      cell.classList.contains("number") ? "r" : longest(place) > 40 ? "p{0.3\\linewidth}" : "l")).join("");
     return ["\\begin{tabular}{" + columns + "}", "\\toprule", head, "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
   },
 };
@@ -208,7 +210,8 @@ function element(name, attributes, text) {
   if (text !== undefined) made.textContent = text;
   return made;
 }
-const brief = (value) => new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
+// Beside a unit no letters stand for thousands.
+const brief = (value, unit) => new Intl.NumberFormat("en", { notation: unit ? "standard" : "compact", maximumSignificantDigits: 3 }).format(value);
 
 function scale(values, name, from, to) {
   let low = Math.min(...values), high = Math.max(...values);
@@ -242,19 +245,20 @@ function bars(point, x, y, across, up) {
 
 function chart({ axes, points }, x, y) {
   const known = points.filter((point) => point[x] !== null && point[y] !== null);
+  const told = (point, name) => `${brief(point[name], axes[name][1])} ${axes[name][1]}`.trim();
   const title = (name) => axes[name][0] + (axes[name][1] ? `, ${axes[name][1]}` : "") + ` (${axes[name][2]}er is better)`;
-  const svg = element("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${title(y)} against ${title(x)}: ` + known.map((p) => `${p.name} ${brief(p[x])}, ${brief(p[y])}`).join("; "), class: "drawn" });
+  const svg = element("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${title(y)} against ${title(x)}: ` + known.map((p) => `${p.name} ${told(p, x)}, ${told(p, y)}`).join("; "), class: "drawn" });
   if (!known.length) return svg;
   const all = (name) => known.flatMap((point) => [point[name], ...(point.ends[name] ?? [])]);
   const across = scale(all(x), x, LEFT, WIDE - RIGHT);
   const up = scale(all(y), y, HIGH - BOTTOM, TOP);
   for (const tick of across.ticks) {
     const at = across.place(tick);
-    svg.append(element("line", { x1: at, x2: at, y1: TOP, y2: HIGH - BOTTOM }), element("text", { x: at, y: HIGH - BOTTOM + 16, "text-anchor": "middle" }, brief(tick)));
+    svg.append(element("line", { x1: at, x2: at, y1: TOP, y2: HIGH - BOTTOM }), element("text", { x: at, y: HIGH - BOTTOM + 16, "text-anchor": "middle" }, brief(tick, axes[x][1])));
   }
   for (const tick of up.ticks) {
     const at = up.place(tick);
-    svg.append(element("line", { x1: LEFT, x2: WIDE - RIGHT, y1: at, y2: at }), element("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, brief(tick)));
+    svg.append(element("line", { x1: LEFT, x2: WIDE - RIGHT, y1: at, y2: at }), element("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, brief(tick, axes[y][1])));
   }
   svg.append(element("text", { x: (LEFT + WIDE) / 2, y: HIGH - 10, "text-anchor": "middle" }, title(x)));
   svg.append(element("text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(16 ${(HIGH - BOTTOM) / 2}) rotate(-90)` }, title(y)));
@@ -267,9 +271,10 @@ function chart({ axes, points }, x, y) {
     const spot = spots.find(free) ?? spots[0];
     taken.push(spot);
     const mark = element("g", { "data-method": point.method });
-    mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${brief(point[x])}, ${axes[y][0]} ${brief(point[y])}. ${point.about}`));
+    mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${told(point, x)}, ${axes[y][0]} ${told(point, y)}. ${point.about}`));
     mark.append(...bars(point, x, y, across, up));
     mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
+    if (point.primes) mark.append(element("text", { x: cx + 6, y: cy }, "′".repeat(point.primes)));
     svg.append(mark);
     marks.push(mark);
   }
@@ -290,11 +295,14 @@ for (const figure of document.querySelectorAll("figure[data-points]")) {
   choose.className = "axes";
   choose.append("Choose the axes. ", up.label, across.label);
   figure.prepend(choose);
+  const caption = figure.querySelector(".printed"), own = document.createElement("span");
+  caption.after(own);
   choose.addEventListener("change", () => {
     const both = [across, up].map(({ select }) => select.value);
     if (both.every((value) => !value)) frame.replaceChildren(printed);
     else frame.replaceChildren(chart(data, both[0] || "generalization_gap", both[1] || "score"));
-    figure.querySelector(".printed").hidden = frame.firstElementChild !== printed;
+    caption.hidden = frame.firstElementChild !== printed;
+    own.textContent = caption.hidden ? `Drawn anew: ${frame.firstElementChild.ariaLabel.split(":")[0]}; means over seeds.` : "";
     apply();
   });
 }

@@ -39,7 +39,7 @@ def test_variants_differ_in_primes_and_only_differences_that_are_shown_are_fille
         faces: dict[str, set[str]] = {}
         for line in axis.lines:
             if line.get_gid() and line.get_marker() != "None" and len(line.get_xdata()) == 1:
-                _, method, _ = str(line.get_gid()).split(theme.TIP)
+                method = str(line.get_gid()).split(theme.TIP)[1].removeprefix("method=")
                 faces.setdefault(method, set()).add(to_hex(line.get_markerfacecolor()))
         assert {name for name, found in faces.items() if theme.PAGE in found} == hollow
 
@@ -50,7 +50,7 @@ def test_names_and_costs_belong_to_their_method_and_tell_its_settings(board: Boa
     assert artifact is not None
     drawn = theme.svg(artifact.figure, "")
     for name in ("dora", "bitfit"):
-        groups = re.findall(rf'<g data-method="{name}"><title>(.*?)</title>(.*?)</g>', drawn)
+        groups = re.findall(rf'<g data-method="{name}"[^>]*><title>(.*?)</title>(.*?)</g>', drawn)
         texts = [re.findall(r"<text[^>]*>([^<]*)</text>", body) for _, body in groups]
         assert [name] in texts
         assert any(each and each[0].endswith("\N{MULTIPLICATION SIGN}") for each in texts)

@@ -24,9 +24,10 @@ def test_titles_of_panels_are_told_apart() -> None:
 def test_names_beside_points_are_told_apart() -> None:
     """Rows without a value have no point."""
     known = {"score": 0.5, "score_ci_low": None, "score_ci_high": None}
-    rows = [SimpleNamespace(name=name, cost=1.0, **known) for name in NAMES]
-    board: Any = SimpleNamespace(rows=[*rows, SimpleNamespace(name="head", cost=None, **known)])
-    shown = [point.text for point in tradeoff._points(board, "cost")]
+    rows = [SimpleNamespace(name=name, ece=1.0, **known) for name in NAMES]
+    rows += [SimpleNamespace(name="head", ece=None, **known)]
+    board: Any = SimpleNamespace(rows=rows, metric="f1", tip=lambda row, _: row.name)
+    shown = [point.text for point in tradeoff._points(board, "ece")]
     assert len(set(shown)) == len(shown) == 3
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from gapbench.reports.document.model import Column, Document, Row, Section, Table, Value
+from gapbench.reports.render import html
 from tests.reports.conftest import Open, Study
 from tests.support.results_folder import FEW
 
@@ -35,6 +37,24 @@ def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report:
     expect(page.locator("#tip")).to_contain_text("lora: ")
 
 
+def test_filters_reach_names_and_cells(open_page: Open, report: Path) -> None:
+    """A cell of the figure of all tasks has a task too, and a name fades with its point."""
+    page = open_page(report, "#method=lora_dropout&task=syn_sentiment", width=1400)
+    cells = page.locator("#all-tasks figure.picture").first.locator("svg [data-task]")
+    said = cells.locator("title").all_text_contents()
+    assert all("seeds" in each and " to " in each for each in said)
+    kept = cells.and_(page.locator(":not(.dim)"))
+    assert kept.locator("title").all_text_contents() == [said[0]]
+    assert kept.get_attribute("data-method") == "lora_dropout"
+    names = page.locator("figure[data-points] svg").last.locator("text", has_text="lora_dropout")
+    assert names.count() == 2
+    assert names.locator("xpath=ancestor::*[@data-method='lora_dropout']").count() == 2
+    note = page.get_by_text("they change no sentence")
+    expect(note.first).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(note.first).to_be_hidden()
+
+
 def test_methods_have_the_markers_of_figures_in_tables_and_drawn_plots(
     open_page: Open, report: Path
 ) -> None:
@@ -58,6 +78,9 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     figure = page.locator("figure[data-points]").first
     printed = figure.locator("svg").inner_html()
     up, across = figure.get_by_role("combobox").all()
+    across.select_option("peak_memory_bytes")
+    expect(figure.locator("figcaption")).not_to_contain_text("no other method", use_inner_text=True)
+    assert not any("K" in each for each in figure.locator("svg > text").all_text_contents())
     across.select_option("train_seconds")
     up.select_option("ece")
     drawn = figure.locator("svg.drawn")
@@ -74,6 +97,7 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     for choice in (across, up):
         choice.select_option("")
     assert figure.locator("svg").inner_html() == printed
+    expect(figure.locator("figcaption")).to_contain_text("no other method", use_inner_text=True)
 
 
 def test_arrow_keys_go_from_mark_to_mark(open_page: Open, report: Path) -> None:
@@ -117,6 +141,20 @@ def test_table_is_copied_as_it_is_sorted(open_page: Open, report: Path) -> None:
         assert text.startswith(start)
         assert "lora" in text
         assert "head" not in text
+
+
+def test_text_is_set_to_the_left_in_latex(open_page: Open, tmp_path: Path) -> None:
+    """Long text in a column of some width, or it would run over the edge of the paper."""
+    columns = (Column("seeds"), Column("why", kind="text"), Column("how", kind="text"))
+    rows = (Row("lora", (Value("5", 5), Value("a word"), Value("words " * 20))),)
+    section = Section("a", "A", (Table("T", "method", columns, rows),))
+    html.write(Document("t", "s", (section,)), tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy LaTeX").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    text = page.evaluate("navigator.clipboard.readText()")
+    assert text.startswith("\\begin{tabular}{lrlp{0.3\\linewidth}}\n")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
