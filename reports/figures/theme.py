@@ -112,20 +112,26 @@ def marker(method: str) -> str:
     return _MARKERS[sum(divmod(_place(method), len(_METHODS))) % len(_MARKERS)]
 
 
-def outline(marker: str) -> str:
-    """Return the corners of a marker in a square from 0 to 100, as SVG writes them."""
+@cache
+def corners(marker: str) -> list[list[int]]:
+    """Return the corners of a marker in a square from 0 to 100, from left and from above."""
     drawn = markers.MarkerStyle(marker)
     path = drawn.get_path().transformed(drawn.get_transform())
     polygons = path.transformed(Affine2D().scale(100, -100)).to_polygons()
-    corners = np.asarray(polygons[0], dtype=np.float64)
-    corners = np.rint(50 + 50 * corners / abs(corners).max()).astype(int)
-    return ", ".join(f"{x} {y}" for x, y in corners.tolist())
+    found = np.asarray(polygons[0], dtype=np.float64)
+    rounded: list[list[int]] = np.rint(50 + 50 * found / abs(found).max()).astype(int).tolist()
+    return rounded
+
+
+def outline(marker: str) -> str:
+    """Return the corners of a marker as SVG writes them."""
+    return ", ".join(f"{x} {y}" for x, y in corners(marker))
 
 
 def shapes() -> str:
     """Return the CSS variables that cut a square to the shape of each marker."""
-    corners = [re.sub(r"\d+", r"\g<0>%", outline(each)) for each in _MARKERS]
-    return " ".join(f"--marker-{place}: polygon({each});" for place, each in enumerate(corners))
+    found = [re.sub(r"\d+", r"\g<0>%", outline(each)) for each in _MARKERS]
+    return " ".join(f"--marker-{place}: polygon({each});" for place, each in enumerate(found))
 
 
 def shape(method: str) -> str:

@@ -29,6 +29,7 @@ from gapbench.reports.document.model import (
     Text,
 )
 from gapbench.reports.figures import theme
+from gapbench.reports.prose.glossary import PATTERN, term_of
 from gapbench.reports.render import figure_files
 from gapbench.reports.render.files import put
 from gapbench.reports.render.typst import Form, typeset
@@ -142,8 +143,11 @@ class _Writer:
             if any(not isinstance(part, Text | Subheading) for part in parts)
             or len(parts) == len(section.parts)
         ]
-        words = [{"part": "words", "terms": list(document.glossary.items()), "leads": False}]
-        sections += [{"title": "Words", "parts": words}] if document.glossary else []
+        text = json.dumps(sections, ensure_ascii=False)
+        used = {term_of(found) for found in PATTERN.finditer(text)}
+        terms = [each for each in document.glossary.items() if each[0] in used]
+        words = [{"part": "words", "terms": terms, "leads": False}]
+        sections += [{"title": "Words", "parts": words}] if terms else []
         subtitle = _pieces(f"{document.subtitle} {_FOLDED}")
         return {"title": _pieces(document.title), "subtitle": subtitle, "sections": sections}
 
@@ -287,10 +291,12 @@ def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:
 
 def _line(row: Row, cells: list[str], *, coloured: bool, prose: bool) -> dict[str, Any]:
     """Return a row; those of a table with colours all leave room for one."""
+    method = row.facets.get("method")
     return {
         "cells": [_pieces(cell) for cell in (cells[:-1] if prose else cells)],
         "below": _pieces(cells[-1]) if prose else "",
         "colour": theme.light(theme.variable(row.colour)) if row.colour else None,
+        "shape": theme.corners(theme.marker(method)) if method else [],
         "coloured": coloured,
         "long": max(map(len, cells)) > _LONG,
     }

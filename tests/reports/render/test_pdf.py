@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ from tests.support.pdf_documents import (
     fonts,
     make_document,
     make_picture,
+    make_row,
     make_table,
     read,
     texts,
@@ -254,3 +256,14 @@ def test_known_characters_need_no_notice() -> None:
     name = "naïve-Ärger-κ-ж-≤±≠“”"
     [first, *_] = texts(read(make_document(make_table(2, name=name))))
     assert "boxes" not in first
+
+
+def test_rows_have_the_marks_of_their_methods() -> None:
+    """Methods of one colour are told apart by them, as in figures and on the page."""
+    names = ("drop_lora", "hiddenkey", "ivon")
+    rows = [make_row(0, name) for name in names]
+    named = [replace(row, facets={"method": name}) for row, name in zip(rows, names, strict=True)]
+    pages = [pdf.pages(make_document(replace(make_table(1), rows=(row,))), "png") for row in named]
+    shapes = [pdf._line(row, ["a"], coloured=True, prose=False)["shape"] for row in named]
+    assert len({str(shape) for shape in shapes}) == len(names)
+    assert all(len(found) == 1 for found in pages)
