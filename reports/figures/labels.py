@@ -43,6 +43,7 @@ class Point:
         low: lower end of an interval through the mark, where there is one.
         high: upper end.
         said: `theme.tip` of the mark, None if it has none.
+        colour: of the mark, which the line to a name has too.
     """
 
     x: float
@@ -51,6 +52,7 @@ class Point:
     low: float | None = None
     high: float | None = None
     said: str | None = None
+    colour: str = INK
 
 
 def write_names(axis: Axes, points: Sequence[Point]) -> None:
@@ -133,7 +135,7 @@ class _Around:
 
 
 def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
-    line = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
+    look = {"arrowstyle": "-", "color": point.colour, "linewidth": 0.6, "gid": point.said}
     axis.annotate(
         point.text,
         (point.x, point.y),
@@ -142,7 +144,7 @@ def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
         fontsize=SIZE,
         ha="center",
         va="center",
-        arrowprops=line | {"gid": point.said} if tied else None,
+        arrowprops=look | {"shrinkA": 0, "shrinkB": 2} if tied else None,
         gid=point.said,
     )
 

@@ -43,6 +43,7 @@ _SHOWN = ("generalization_gap", "train_flops")
 _MOST = 30
 _SPAN = 8.0  # values above zero that span more than this factor are drawn by orders of magnitude
 _HEIGHT = 2.3
+_LONGEST = 1.65
 
 
 def tradeoff(board: Board) -> FigureArtifact | None:
@@ -134,7 +135,7 @@ def _tick(value: float) -> str:
 
 def _points(board: Board, column: str) -> list[Point]:
     known = [row for row in board.rows if pd.notna(getattr(row, column))]
-    names = all_within([row.name for row in known], 1.4, SIZE)
+    names = all_within([row.name for row in known], _LONGEST, SIZE)
     return [
         Point(
             getattr(row, column),
@@ -143,6 +144,7 @@ def _points(board: Board, column: str) -> list[Point]:
             None if pd.isna(row.score_ci_low) else row.score_ci_low,
             None if pd.isna(row.score_ci_high) else row.score_ci_high,
             _said(board, row, column),
+            board.looks[row.name].colour,
         )
         for row, name in zip(known, names, strict=True)
     ]

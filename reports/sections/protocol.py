@@ -1,6 +1,7 @@
 """The terms of the comparison, what it ran on, and how to run each row again."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from gapbench.reports.document.columns import Field, heading, table_of, title, w
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Folded, Part, Section, Terms, Text
 from gapbench.reports.results.load import LoadedResults
+from gapbench.reports.tables.words import decimal
 
 ORDER = 90
 
@@ -24,6 +26,7 @@ _AGAIN = (
     "has the hashes of the others. Give the folder with --results where it is not the usual one, "
     "and --data, --backbone and --start where the row was made with local ones."
 )
+_POWER = re.compile(r"\d+(?:\.\d+)?e-\d+")
 Settings = dict[str, Any]
 
 _VERSIONS = {
@@ -133,4 +136,5 @@ def _fields(
 
 
 def _worded(settings: Settings) -> str:
-    return json.dumps(settings)[1:-1].replace('"', "")
+    text = json.dumps(settings)[1:-1].replace('"', "")
+    return _POWER.sub(lambda found: decimal(float(found[0])), text)

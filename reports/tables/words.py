@@ -67,5 +67,6 @@ def times(multiple: Any) -> str:
     """Return a multiple, such as "1.2 x"; "" if none."""
     if multiple is None or pd.isna(multiple):
         return ""
-    digits = 0 if multiple >= 9.95 else 1 if multiple >= 0.095 or multiple == 0 else 2
-    return f"{multiple:.{digits}f}\N{MULTIPLICATION SIGN}"
+    small = decimal(float(f"{multiple:.1g}"))
+    text = small if multiple < 0.095 else f"{multiple:.{0 if multiple >= 9.95 else 1}f}"
+    return f"{text}\N{MULTIPLICATION SIGN}"

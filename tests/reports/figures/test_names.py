@@ -27,6 +27,7 @@ def test_names_beside_points_are_told_apart() -> None:
     rows = [SimpleNamespace(name=name, ece=1.0, **known) for name in NAMES]
     rows += [SimpleNamespace(name="head", ece=None, **known)]
     board: Any = SimpleNamespace(rows=rows, metric="f1", tip=lambda row, _: row.name)
+    board.looks = {row.name: layout.MarkerStyle("#010210") for row in rows}
     shown = [point.text for point in tradeoff._points(board, "ece")]
     assert len(set(shown)) == len(shown) == 3
 

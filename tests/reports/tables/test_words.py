@@ -55,9 +55,10 @@ def test_small_numbers_keep_sign_and_size() -> None:
         "0",
         "0",
     ]
-    assert [times(value)[:-1] for value in (0.04, 0.0, 0.31, 9.96, 12.3)] == [
+    assert [times(value)[:-1] for value in (0.04, 0.004, 0.0, 0.31, 9.96, 12.3)] == [
         "0.04",
-        "0.0",
+        "0.004",
+        "0",
         "0.3",
         "10",
         "12",
