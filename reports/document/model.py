@@ -146,7 +146,8 @@ class Measure:
         first: of the method that the answer is about.
         second: of the method beside it.
         difference: first minus second with its interval, or a multiple; "" if unknown.
-        reading: "better", "worse", "no difference shown", or "" where nothing is tested.
+        reading: "better", "worse", "no difference shown", "cheaper", "dearer", or "" where nothing
+            is told.
     """
 
     name: str
@@ -177,6 +178,11 @@ class Card:
     measures: tuple[Measure, ...]
     points: Mapping[str, str]
     tasks: tuple[tuple[str, str, str], ...] = ()
+
+    def reading(self, measure: Measure) -> str:
+        """Return what a measure shows, with the name of the method that it is said of."""
+        short = measure.reading.count(" ") or not measure.reading
+        return measure.reading if short else f"{self.heads[0][0]} is {measure.reading}"
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,24 @@ from collections.abc import Iterator, Sequence
 from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.prose.card_points import COUNTED, points
 from gapbench.reports.prose.headline import NONE_YET, headline, use
-from gapbench.reports.prose.phrases import advantage, change, doubts, metric, untold
+from gapbench.reports.prose.phrases import (
+    advantage,
+    change,
+    doubts,
+    metric,
+    on_one_scale,
+    untold,
+)
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import at_most, interval, listed, times
+from gapbench.reports.tables.words import at_most, few, interval, listed, times
 from gapbench.reports.verdict.model import Entry, Level, Verdict
 from gapbench.reports.verdict.recommend import (
+    CHEAPEST,
     CHEAPEST_BETTER,
+    HIDDEN,
+    NO_MEAN,
     NOTHING_BEATS,
     UNTRAINED,
 )
@@ -25,10 +35,14 @@ NAMES: dict[Outcome, str] = {
 }
 _SHOWN: tuple[Outcome, ...] = ("score", "gap", "ece")
 _READINGS = {"better": "better", "worse": "worse", "": "no difference shown"}
-_WORDS = ("better", "worse", "cheaper", "dearer")
+_COSTS = (
+    ("training cost", "training", True),
+    ("scoring passes", "passes", True),
+    ("scoring time", "scoring", False),
+    ("peak memory", "memory", False),
+)
+"""What costs are called, where a row has them, and whether they are counted or measured."""
 _TOGETHER = "(95 % confidence, all comparisons together)"
-_MEASURED = 0.25
-"""Share by which seconds or bytes of one machine differ to be worth a word."""
 
 
 def card(verdict: Verdict) -> Card:
@@ -37,7 +51,11 @@ def card(verdict: Verdict) -> Card:
     if subject is None:
         subject, beside = beside, None
     measures = tuple(_measures(verdict, subject, beside))
-    said = [("Difference", _direction(verdict, subject, beside, measures)), *points(verdict)]
+    said = [
+        ("Difference", _direction(verdict, subject, beside, measures)),
+        ("Time and memory", _not_comparable(subject, beside)),
+        *points(verdict),
+    ]
     return Card(
         about=about(verdict),
         headline=headline(verdict),
@@ -75,6 +93,10 @@ def _sides(verdict: Verdict) -> tuple[Entry | None, Entry | None]:
     known = {each.name: each for each in verdict.entries}
     reference = known.get(verdict.reference)
     chosen = known.get(verdict.recommended) or next(iter(ranked), None)
+    others = [each for each in ranked if each is not chosen]
+    usable = reference is not None and reference.status in (*RANKED, "untrained")
+    if others and not usable:
+        reference = others[0]  # what nothing can be compared with tells nothing
     if chosen is not reference:
         return chosen, reference
     others = sorted((each for each in ranked if each is not reference), key=_identical)
@@ -92,7 +114,10 @@ def _head(verdict: Verdict, entry: Entry | None) -> tuple[str, str]:
         return "", ""
     if entry.name == use(verdict):
         return entry.name, "use this"
-    return entry.name, "reference" if entry.name == verdict.reference else "best other"
+    ranked = [each.name for each in verdict.entries if each.status in RANKED]
+    leads = not use(verdict) and ranked[:1] == [entry.name] and verdict.reference not in ranked
+    other = "best" if leads else "best other"
+    return entry.name, "reference" if entry.name == verdict.reference else other
 
 
 def _certainty(verdict: Verdict) -> str:
@@ -111,6 +136,12 @@ def _certainty(verdict: Verdict) -> str:
             said = f"{verdict.reference} is shown to be better than {_whom(verdict)}"
             return f"{said} {_TOGETHER}.{beside}"
         who = names[0] if len(names) == 1 else f"any of the {len(names)} others"
+        if verdict.vacuous:
+            return (
+                "The data rule out almost nothing: too few seeds or test examples. An advantage of "
+                f"{who} of up to {at_most(verdict.ruled_out)} in {metric(verdict)} fits them "
+                f"{_TOGETHER}.{beside}"
+            )
         return (
             f"This does not prove them equal. The data rule out that {who} is better by more than "
             f"{at_most(verdict.ruled_out)} in {metric(verdict)} {_TOGETHER}.{beside}"
@@ -118,11 +149,22 @@ def _certainty(verdict: Verdict) -> str:
     entry = next((each for each in ranked if each.name == verdict.recommended), None)
     found = entry.to_reference.get("score") if entry else None
     if found is None or found.low is None:
+        return _ahead(verdict, entry or next(iter(ranked), None))
+    gain = change(advantage(found, verdict))
+    unit = "of the way from untrained to best" if on_one_scale(verdict) else f"in {metric(verdict)}"
+    return f"It is better than {verdict.reference} by {gain} {unit} {_TOGETHER}."
+
+
+def _ahead(verdict: Verdict, best: Entry | None) -> str:
+    """Say which other methods a row is shown to be better than, where there is no reference."""
+    others = [e for e in verdict.entries if e.status in RANKED and e is not best]
+    if best is None or not others or verdict.why in (HIDDEN, NO_MEAN):
         return ""
-    return (
-        f"Its {metric(verdict)} differs from that of {verdict.reference} by {change(found)} "
-        f"{_TOGETHER}."
-    )
+    beaten = [each.name for each in others if best.name in each.beaten_by]
+    if not beaten:
+        return f"No difference between {best.name} and the other methods is shown {_TOGETHER}."
+    whom = f"all {len(others)} others" if len(beaten) == len(others) > 1 else few(beaten)
+    return f"{best.name} is shown to be better than {whom} {_TOGETHER}."
 
 
 def _whom(verdict: Verdict) -> str:
@@ -142,32 +184,39 @@ def _measures(verdict: Verdict, first: Entry | None, second: Entry | None) -> It
         name = metric(verdict) if outcome == "score" else NAMES[outcome]
         own = _level(first.levels.get(outcome))
         other = _level(second.levels.get(outcome)) if second else ""
-        found = first.to_reference.get(outcome)
+        found = verdict.contrast(first.name, second.name, outcome) if second else None
         if own or other:
             reading = _READINGS[found.claim] if found and found.low is not None else ""
             yield Measure(name, own, other, change(found) if found else "", reading)
-    for name, value, alike in (
-        ("training cost", first.training, COUNTED),
-        ("scoring time", first.scoring, _MEASURED),
-        ("peak memory", first.memory, _MEASURED),
-    ):
-        if second and value is not None:
-            reading = "" if abs(value - 1) < alike else "cheaper" if value < 1 else "dearer"
+    for name, cost, counted in _COSTS:
+        own_cost, other_cost = (getattr(each, cost) if each else None for each in (first, second))
+        value = own_cost / other_cost if own_cost is not None and other_cost else None
+        if value is not None and (cost != "passes" or value != 1):
+            dearer = "cheaper" if value < 1 else "dearer"
+            # What few runs measured is no word's worth: other work on the machine moves it.
+            reading = dearer if counted and abs(value - 1) >= COUNTED else ""
             yield Measure(name, times(value), times(1.0), "", reading)
 
 
 def _direction(
     verdict: Verdict, first: Entry | None, second: Entry | None, measures: Sequence[Measure]
 ) -> str:
-    """Say which row is subtracted from which, whom the words are about, and what is better."""
+    """Say which row is subtracted from which, and where less is better."""
     if first is None or second is None or not any(each.difference for each in measures):
         return ""
     less = [NAMES["gap"], NAMES["ece"], *(() if verdict.higher_is_better else (metric(verdict),))]
     lower = [each.name for each in measures if each.name in less]
-    said = any(each.reading in _WORDS for each in measures)
-    whose = f" Better, worse, cheaper and dearer are said of {first.name}." if said else ""
     better = f" Lower is better for {listed(lower)}." if lower else ""
-    return f"{first.name} minus {second.name}.{whose}{better}"
+    return f"{first.name} minus {second.name}.{better}"
+
+
+def _not_comparable(first: Entry | None, second: Entry | None) -> str:
+    """Say why measured costs of two rows are not set beside each other, "" if they are."""
+    if first is None or second is None or "score" not in first.levels or first.training is None:
+        return ""
+    if first.scoring is None:
+        return "Not comparable: different machines or threads."
+    return "" if first.memory else "Memory not comparable: other numbers of runs trained together."
 
 
 def _level(found: Level | None) -> str:
@@ -184,11 +233,16 @@ def in_short(verdict: Verdict) -> str:
             return "no other method is shown to be better"
         if verdict.ruled_out <= 0:
             return f"shown to be better than {_whom(verdict)}"
+        if verdict.vacuous:
+            return "no other is shown to be better, but the data rule out almost nothing"
         most = at_most(verdict.ruled_out)
         return f"no other is shown to be better; an advantage above {most} is ruled out"
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {change(advantage(found, verdict))}"
+    if verdict.why == CHEAPEST:
+        said = _ahead(verdict, verdict[verdict.recommended]).removesuffix(f" {_TOGETHER}.")
+        return _continued(said.removeprefix(f"{verdict.recommended} is "))
     said = _continued(headline(verdict).removeprefix(NONE_YET))
     why = doubts(verdict) if verdict.why == UNTRAINED else ""
     return f"{said}: {why}" if why else said

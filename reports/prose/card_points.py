@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gapbench.reports.prose.not_compared import by_reason, grouped
-from gapbench.reports.prose.phrases import advantage, change, doubts, on_one_scale
+from gapbench.reports.prose.phrases import advantage, change, doubts, metric, on_one_scale
 from gapbench.reports.prose.what_would_change import what_would_change
 from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import FLOORS, RANKED
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import decimal, listed, named, signed, times
+from gapbench.reports.tables.words import NAMED, decimal, few, listed, named, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict
 from gapbench.reports.verdict.recommend import ALONE, NO_MEAN, UNANSWERED
 
@@ -33,6 +33,7 @@ def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     said = settings(_shared_settings(verdict, chosen)) if chosen else ""
     yield "Settings", f"{verdict.recommended}: {said}." if said else ""
     yield "Also unbeaten", _ties(verdict)
+    yield "Shown to be worse", _worse(verdict)
     yield "Gap and calibration", _beside(verdict)
     yield "Does training help?", _learned(verdict)
     yield "What would change this", what_would_change(verdict)
@@ -90,12 +91,35 @@ def _beside(verdict: Verdict) -> str:
     for (outcome, claim), words in _BESIDE.items():
         of = unit if outcome == "gap" else ""
         found = [
-            f"{each.name} ({signed(contrast.difference)}{of})"
+            f"{each.name} ({signed(contrast.difference)}{of}{_but(each, verdict)})"
             for each in verdict.entries
             if (contrast := each.to_reference.get(outcome)) is not None and contrast.claim == claim
         ]
         said += [f"{words}: {named(found)}"] if found else []
     return f"Shown beside {verdict.reference}, {'; '.join(said)}." if said else ""
+
+
+def _worse(verdict: Verdict) -> str:
+    """Name the rows that are shown to be worse than the reference in score, and by how much."""
+    found = [
+        f"{each.name} by {lost}"
+        for each in verdict.entries
+        if each.status == "ranked" and (lost := _lost(each))
+    ]
+    said = listed(found) if len(found) <= NAMED else few(found)
+    return f"{said} in {metric(verdict)}, beside {verdict.reference}." if found else ""
+
+
+def _but(entry: Entry, verdict: Verdict) -> str:
+    """Return what a row loses in score, where it is shown to lose any."""
+    lost = _lost(entry)
+    return f", but {lost} worse in {metric(verdict)}" if lost else ""
+
+
+def _lost(entry: Entry) -> str:
+    """Return by how much the score of a row is shown to be worse, "" if it is not."""
+    found = entry.to_reference.get("score")
+    return number(abs(found.difference or 0.0)) if found and found.claim == "worse" else ""
 
 
 def _with_cost(entry: Entry) -> str:
@@ -145,8 +169,8 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
     if best and verdict.optimism and verdict.optimism >= 0.0005:
         yield (
             f"Expect {best}, which has the best mean{of_shown}, to be about "
-            f"{number(verdict.optimism)} worse in a repeat, since it was picked for being the best "
-            "of several."
+            f"{number(verdict.optimism)} worse in a repeat: the best of several owes part of its "
+            "lead to chance."
         )
     if out := _out(verdict):
         yield f"Not compared: {by_reason(out, several=not verdict.task)}."

@@ -73,10 +73,12 @@ _FORMS: Mapping[str, str] = {
     "peak memory": "peak memory",
 }
 PATTERN = re.compile(
-    "|".join(rf"(?P<t{place}>\b(?:{form}))(?!\w)" for place, form in enumerate(_FORMS.values())),
+    "|".join(
+        rf"(?<!-)(?P<t{place}>\b(?:{form}))(?!\w)" for place, form in enumerate(_FORMS.values())
+    ),
     re.IGNORECASE,
 )
-"""Finds a term in a text; `term_of` says which one."""
+"""Finds a term in a text, not in an option such as --seeds; `term_of` says which one."""
 
 
 def term_of(found: re.Match[str]) -> str:

@@ -61,6 +61,8 @@ def _answer(verdict: Verdict) -> str:
     if verdict.why == CHEAPEST_BETTER:
         return f"Use {name}. It is shown to be better than {reference}."
     if verdict.why == CHEAPEST:
+        if not (verdict.ties or verdict.hidden):
+            return f"Use {name}. It alone is beaten by no other method."
         of = "methods shown here" if verdict.hidden else "methods"
         return f"Use {name}. Of the {of} that nothing beats, none costs less to train."
     if verdict.why == ALONE:

@@ -38,8 +38,9 @@ def what_would_change(verdict: Verdict) -> str:
         return _reference(verdict)
     if verdict.design is not None and verdict.design.n_seeds:
         return design(verdict.design)
-    if verdict.why == ALONE and (lost := [e.name for e in verdict.entries if e.commands]):
-        return f"The missing runs of {few(lost)}."
+    lost = [e.name for e in verdict.entries if e.commands or e.status in ("incomplete", "single")]
+    if verdict.why == ALONE and lost:
+        return f"The missing runs of {few(lost)} (see gapbench status)."
     if verdict.why in _FURTHER:
         return _FURTHER[verdict.why]
     if any(each.compared for each in verdict.entries):
@@ -68,17 +69,22 @@ def design(found: Design) -> str:
     least, most = found.detectable
     seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
     if isinf(least):
-        said = f"A study of this size ({seeds}) would miss any difference too often to tell one."
+        said = f"A study of this size ({seeds}) usually misses any difference that is possible."
     else:
         upto = f" to {number(most)}" if isfinite(most) else " or more"
-        seen = f"a true difference to the reference of {number(least)}{upto}"
-        said = f"Four in five studies of this size ({seeds}) would find {seen}."
+        said = (
+            f"Differences to the reference below about {number(least)}{upto} are often missed by a "
+            f"study of this size ({seeds}); four in five would find one as large."
+        )
     least_seeds, most_seeds = found.seeds
     if isnan(found.matters):
         return said
+    wanted = f"{number(found.matters)}, the least that is taken to matter (--matters)"
     if isinf(least_seeds):
-        wanted = number(found.matters)
-        return f"{said} Not even {MOST_SEEDS:,} seeds would find {wanted} on these examples."
+        return (
+            f"{said} To find one of {wanted}, more seeds are not enough, not even {MOST_SEEDS:,}: "
+            "it takes more examples."
+        )
     count = (
         f"{least_seeds:.0f}"
         if least_seeds == most_seeds
@@ -86,4 +92,4 @@ def design(found: Design) -> str:
         if isfinite(most_seeds)
         else f"{least_seeds:.0f} or more"
     )
-    return f"{said} To find one of {number(found.matters)}, it takes {count} seeds in all."
+    return f"{said} To find one of {wanted}, it takes {count} seeds in all."

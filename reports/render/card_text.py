@@ -18,7 +18,14 @@ _NAMES = (20, 24)
 
 def text(card: Card) -> str:
     """Return the answer as lines of at most `WIDTH` columns."""
-    lines = [_ruled(f" ANSWER: {card.about} "), *wrap(card.headline, WIDTH)]
+    title = f" ANSWER: {card.about} "
+    long = len(title) > WIDTH - 4
+    lines = (
+        [_ruled(" ANSWER "), *wrap(card.about, WIDTH, break_on_hyphens=False), ""]
+        if long
+        else [_ruled(title)]
+    )
+    lines += wrap(card.headline, WIDTH)
     lines += wrap(card.certainty, WIDTH)
     if card.measures:
         lines += ["", *_table(card)]
@@ -32,7 +39,7 @@ def text(card: Card) -> str:
 
 
 def _ruled(title: str) -> str:
-    return f"=={fitted(title, WIDTH - 4)}".ljust(WIDTH, "=")
+    return f"=={title}".ljust(WIDTH, "=")
 
 
 def _table(card: Card) -> Iterator[str]:
@@ -43,7 +50,8 @@ def _table(card: Card) -> Iterator[str]:
     for each in card.measures:
         own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
         reading = "-" if each.reading == _ALIKE else each.reading
-        yield _line(each.name, own, beside, each.difference, reading)
+        named = "" if each.difference else fitted(card.reading(each), 25)
+        yield _line(each.name, own, beside, each.difference or named, "" if named else reading)
 
 
 def _line(name: str, first: str, second: str, difference: str, reading: str = "") -> str:

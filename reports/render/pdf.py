@@ -242,7 +242,7 @@ def _unfolded(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 def _card(card: Card) -> dict[str, Any]:
     rows = [
-        (each.name, *map(_minus, (each.first, each.second, each.difference)), each.reading)
+        (each.name, *map(_minus, (each.first, each.second, each.difference)), card.reading(each))
         for each in card.measures
     ]
     return {

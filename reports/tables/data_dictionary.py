@@ -12,7 +12,8 @@ _FIRST_WORDS = """\
 `gapbench report` writes these tables beside the page, and `columns.json`, which says of each of
 their columns what this page says. Text that does not exist is empty, and so is a number. Counts are
 whole numbers, in `leaderboard.csv` means over seeds that are rounded; others have 12 significant
-digits. Seconds, memory and tokens per second are of the machine that the row names.
+digits. Seconds, memory and tokens per second are of the machine that the row names, in
+`leaderboard.csv` medians over seeds.
 
 | file | a row is |
 | --- | --- |

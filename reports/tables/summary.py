@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from gapbench.bench.core.errors import ConfigError
@@ -49,21 +50,18 @@ _MEANS = (
     "brier",
     "nll",
     "temperature",
-    "train_seconds",
-    "evaluation_seconds",
     "forward_passes",
     "inference_passes",
-    "tokens_per_second",
-    "peak_memory_bytes",
     "trainable_params",
     "train_flops",
     "bayes_score",
     "bayes_ece",
 )
 _FITTED_ON_VALIDATION = ("ece_calibrated", "temperature")
-_ON_ONE_MACHINE = ("train_seconds", "evaluation_seconds", "tokens_per_second", "peak_memory_bytes")
+_MEASURED = ("train_seconds", "evaluation_seconds", "tokens_per_second", "peak_memory_bytes")
+"""Of one machine, and medians: other work on it slows single runs."""
 _FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
-_OBJECTS = ("by_seed", "ok_runs", "checkpoints", "lost", "pending", "standing")
+_OBJECTS = ("by_seed", "ok_runs", "checkpoints", "lost", "pending", "stacks", "standing")
 _PART = ("task", "backbone", "method")
 _EXTRA = (
     *UNCERTAINTY,
@@ -106,11 +104,11 @@ def summarise(results: LoadedResults, reference: str = REFERENCE) -> pd.DataFram
     those lost, which count as `reports.tables.row_status` says; `n_seeds` counts the former.
     `n_failed` counts runs that ended in any other way than well or skipped; a planned run without a
     record has not failed, and nor has one that was stopped. Intervals of scores are over what
-    `score_ci_over` says. A cell that ran on several machines has no seconds, throughput or memory.
-    Cells are compared within their `BOARD` only, which stand in the order of `runs`; inside, cells
-    are sorted by score, ranked ones first. A variant under the paper protocol carries the mark
-    `PAPER`; it has neither temperature nor scaled error, since its temperature was fitted on the
-    test split.
+    `score_ci_over` says. Seconds, throughput and memory are medians; a cell that ran on several
+    machines has none. Cells are compared within their `BOARD` only, which stand in the order of
+    `runs`; inside, cells are sorted by score, ranked ones first. A variant under the paper protocol
+    carries the mark `PAPER`; it has neither temperature nor scaled error, since its temperature was
+    fitted on the test split.
 
     Of a part of a folder, rows are those of the part, and comparisons are those of the whole: a
     claim does not depend on what is looked at.
@@ -127,10 +125,10 @@ def summarise(results: LoadedResults, reference: str = REFERENCE) -> pd.DataFram
         The columns of the leaderboard and, after them, `start` (adapter that runs start from, "" if
         none), `n_unscored` (runs that ended well and whose main metric is undefined), `n_stopped`
         (runs that were stopped and will go on), `protocol`, `higher_is_better`, `bayes_score`,
-        `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
-        that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
-        steps that were chosen; `lost`, seeds without a score; `pending`, hashes of runs not run yet
-        by seed;
+        `bayes_ece`, `machine` (device and threads, "" if several), `stacks` (how many runs trained
+        together), and of the runs that ended well `by_seed`, scores by seed, `ok_runs`, hashes by
+        seed, and `checkpoints`, the steps that were chosen; `lost`, seeds without a score;
+        `pending`, hashes of runs not run yet by seed;
         `name`, of the row in `standing`, its block; `differs`, of `reports.tables.settings`.
     """
     if results.whole is not None:
@@ -243,8 +241,8 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
     row |= {name: mean_alone(_present(ok, name)).mean for name in _MEANS}
     if row.get("protocol") == "paper":
         row |= dict.fromkeys(_FITTED_ON_VALIDATION)
-    if len(machines) > 1:
-        row |= dict.fromkeys(_ON_ONE_MACHINE)
+    if len(machines) == 1:
+        row |= {name: np.median(found) for name in _MEASURED if (found := _present(ok, name))}
     return row | {
         "n_seeds": score.n,
         "by_seed": by_seed,
@@ -259,6 +257,7 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "n_stopped": sum(run["status"] == STOPPED for run in runs),
         "device": "; ".join(sorted({run["device"] for run in ok})),
         "machine": machines[0] if len(machines) == 1 else "",
+        "stacks": tuple(sorted(set(_present(ok, "stack_size")))),
     }
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from gapbench.reports.stats.pairwise import Family
 from gapbench.reports.tables.outcomes import OUTCOMES, Outcome
 from gapbench.reports.verdict.contrasts import Items, contrast, every, to_best, withheld
-from gapbench.reports.verdict.costs import multiples_of
+from gapbench.reports.verdict.costs import Place, multiples_of
 from gapbench.reports.verdict.design import design_of, optimism_of, plan_of
 from gapbench.reports.verdict.model import IDENTICAL, SAME, Contrast, Entry, Verdict, uncompared
-from gapbench.reports.verdict.recommend import recommend, ruled_out
+from gapbench.reports.verdict.recommend import recommend, ruled_out, vacuous
 
 
 def assemble(
@@ -24,9 +24,9 @@ def assemble(
     alpha: float,
     counts: Mapping[Outcome, Mapping[str, tuple[int, int]]],
     costs: dict[str, tuple[float, ...]],
-    machines: Mapping[str, str],
+    places: Mapping[str, Place],
     matters: float,
-    width: float,
+    possible: tuple[float, float],
     given: dict[str, Any],
 ) -> Verdict:
     """Return the verdict on some rows, single tasks and means over tasks alike."""
@@ -63,8 +63,10 @@ def assemble(
         found = {outcome: against(entry, own, outcome) for outcome in OUTCOMES}
         return {outcome: each for outcome, each in found.items() if each.difference is not None}
 
+    base = reference if reference in costs else next(iter(ranked), "")
+
     def filled(entry: Entry) -> Entry:
-        multiples = multiples_of(entry.name, reference, costs, machines)
+        multiples = multiples_of(entry.name, base, costs, places)
         best = (
             to_best(entry.name, ranked, pairs["score"], upward=upward)
             if entry.name in ranked
@@ -76,6 +78,7 @@ def assemble(
             to_best=best,
             beaten_by=beaten_by.get(entry.name, ()),
             training=multiples["training"],
+            passes=multiples["passes"],
             scoring=multiples["scoring"],
             memory=multiples["memory"],
         )
@@ -90,11 +93,16 @@ def assemble(
     beats = [name for name, found in to_reference.items() if found.claim == "better"]
     learners = _learners(untrained, ranked, upward=upward)
     learned = None if learners is None else bool(learners)
-    recommended, why = recommend(
-        done, beats, reference, learned=learned, costs=costs, machines=machines
-    )
+    recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
     plan = plan_of(families["score"], reference, alpha) if "score" in families else None
+    most = (
+        ruled_out(compared, upward=upward)
+        if reference in ranked and len(compared) == sum(e.status == "ranked" for e in done)
+        else None
+    )
+    width = possible[1] - possible[0]
+    level = own.levels["score"].mean if own is not None and "score" in own.levels else None
     return Verdict(
         **{"differs": "", "left_out": {}, "tasks": (), **given},
         higher_is_better=upward,
@@ -107,9 +115,8 @@ def assemble(
         untrained=tuple(gains[row, name] for row in (learners or ranked)[:1] for name in untrained),
         gains=gains,
         learned=learned,
-        ruled_out=ruled_out(compared, upward=upward)
-        if reference in ranked and len(compared) == sum(e.status == "ranked" for e in done)
-        else None,
+        ruled_out=most,
+        vacuous=level is not None and vacuous(most, level, possible, upward=upward),
         optimism=optimism_of(families["score"], unbeaten) if "score" in families else None,
         design=design_of(plan, families["score"], counts["score"], matters, width)
         if plan

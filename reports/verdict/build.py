@@ -90,9 +90,9 @@ def _task(results: LoadedResults, board: pd.DataFrame, matters: float | None) ->
         alpha=found.alpha_of("score"),
         counts=found.counts,
         costs={name: costs_of(row) for name, row in found.rows.items()},
-        machines={name: row.machine for name, row in found.rows.items()},
+        places={name: ((row.machine, row.stacks),) for name, row in found.rows.items()},
         matters=least_that_matters(found, matters),
-        width=found.possible[1] - found.possible[0],
+        possible=found.possible,
         given={
             "suite": first.suite,
             "task": first.task,
@@ -126,7 +126,10 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
         }
         for outcome in OUTCOMES
     }
-    entries = [_row_over_tasks(suite, name, counts) for name in names]
+    entries = [
+        replace(_row_over_tasks(suite, name, counts), commands=_over_tasks(tasks, name))
+        for name in names
+    ]
     gains = [task.untrained for task in suite.tasks]
     bare = [name for name in gains[0] if all(name in each for each in gains)]
     cells = {tuple(each.rows[name].config_hash for each in standings) for name in bare}
@@ -157,9 +160,12 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
             )
             for name in names
         },
-        machines={name: _one({each.rows[name].machine for each in standings}) for name in names},
+        places={
+            name: tuple((each.rows[name].machine, each.rows[name].stacks) for each in standings)
+            for name in names
+        },
         matters=matters if matters is not None else MATTERS_OF_WAY if share else MATTERS,
-        width=suite.possible[1] - suite.possible[0],
+        possible=suite.possible,
         given={
             "suite": suite.suite,
             "task": "",
@@ -191,10 +197,6 @@ def _over(standings: list[Standing], name: str) -> list[tuple[float, ...]]:
     return [costs_of(each.rows[name]) for each in standings]
 
 
-def _one(values: set[str]) -> str:
-    return values.pop() if len(values) == 1 else ""
-
-
 def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any]) -> Entry:
     standings = [task.standing for task in suite.tasks]
     first = standings[0].rows[name]
@@ -223,6 +225,12 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
         levels=levels,
         n_failed=sum(each.rows[name].n_failed + each.rows[name].n_unscored for each in standings),
     )
+
+
+def _over_tasks(tasks: Sequence[Verdict], name: str) -> tuple[str, ...]:
+    """Return the commands that complete a row, of all tasks."""
+    rows = (each for task in tasks for each in task.entries if each.name == name)
+    return tuple(dict.fromkeys(command for row in rows for command in row.commands))
 
 
 def _on_tasks(reasons: Sequence[tuple[str, str]]) -> str:

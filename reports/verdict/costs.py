@@ -6,9 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-COSTS = ("train_flops", "evaluation_seconds", "peak_memory_bytes")
-_ALIKE = (1.01, 1.25, 1.25)
-"""Factors up to which costs count as alike: operations are counted, seconds and bytes measured."""
+COSTS = ("train_flops", "inference_passes", "evaluation_seconds", "peak_memory_bytes")
+_ALIKE = (1.01, 1.0)
+"""Factors up to which costs that are counted are alike; those that are measured choose nothing."""
+
+Place = tuple[tuple[str, tuple[int, ...]], ...]
+"""Where a row ran, on each task: the machine, "" if several, and how many runs trained together."""
 
 
 def costs_of(row: Any) -> tuple[float, ...]:
@@ -17,33 +20,34 @@ def costs_of(row: Any) -> tuple[float, ...]:
     return tuple(math.inf if pd.isna(value) else float(value) for value in values)
 
 
-def cheapest(
-    names: Sequence[str], costs: Mapping[str, tuple[float, ...]], machines: Mapping[str, str]
-) -> str:
-    """Return the first of the rows that train, then score, then take memory for least.
-
-    Costs that are alike are equal, and what was measured counts on one machine alone.
-    """
+def cheapest(names: Sequence[str], costs: Mapping[str, tuple[float, ...]]) -> str:
+    """Return the first of the rows that train for least and, of these, predict in fewest passes."""
     left = list(names)
     for place, alike in enumerate(_ALIKE):
-        where = {machines[name] for name in left}
-        if place and (len(where) > 1 or "" in where):
-            break
         least = min(costs[name][place] for name in left)
         left = [name for name in left if costs[name][place] <= alike * least]
     return left[0]
 
 
 def multiples_of(
-    name: str, reference: str, costs: Mapping[str, tuple[float, ...]], machines: Mapping[str, str]
+    name: str, reference: str, costs: Mapping[str, tuple[float, ...]], places: Mapping[str, Place]
 ) -> dict[str, float | None]:
-    """Return costs as multiples of the reference's; seconds and memory on one machine alone."""
-    fields = ("training", "scoring", "memory")
+    """Return costs as multiples of the reference's, None where they do not compare.
+
+    Seconds compare on one machine alone; memory, which is that of all runs that train together,
+    where as many do.
+    """
+    fields = ("training", "passes", "scoring", "memory")
     if name not in costs or reference not in costs:
         return dict.fromkeys(fields)
-    same = machines[name] == machines[reference] != ""
-    found: dict[str, float | None] = {}
-    for field, own, other in zip(fields, costs[name], costs[reference], strict=True):
-        known = math.isfinite(own) and math.isfinite(other) and other > 0
-        found[field] = own / other if known and (same or field == "training") else None
-    return found
+    own, other = places[name], places[reference]
+    machines = [machine for machine, _ in own]
+    same = all(machines) and machines == [machine for machine, _ in other]
+    comparable = (True, True, same, same and own == other)
+    found = zip(fields, costs[name], costs[reference], comparable, strict=True)
+    return {
+        field: mine / theirs
+        if known and math.isfinite(mine) and math.isfinite(theirs) and theirs > 0
+        else None
+        for field, mine, theirs, known in found
+    }

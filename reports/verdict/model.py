@@ -105,9 +105,11 @@ class Entry:
         to_best: this row minus the best ranked row that differs from it, in score: simultaneous
             intervals of multiple comparisons with the best; None if it is not ranked.
         beaten_by: names of the ranked rows whose score is better, best first.
-        training: cost of training as a multiple of that of the reference; None if unknown.
-        scoring: likewise of scoring the test items.
-        memory: likewise of peak memory.
+        training: cost of training as a multiple of that of the reference, or where there is none of
+            the ranked row with the best mean; None if unknown.
+        passes: likewise of the passes that predict one example.
+        scoring: likewise of the time of scoring a run; None too if it was measured elsewhere.
+        memory: likewise of peak memory; None too where other numbers of runs trained together.
         n_failed: runs that failed, diverged or have no score.
     """
 
@@ -124,6 +126,7 @@ class Entry:
     to_best: Contrast | None = None
     beaten_by: tuple[str, ...] = ()
     training: float | None = None
+    passes: float | None = None
     scoring: float | None = None
     memory: float | None = None
     n_failed: int = 0
@@ -188,6 +191,7 @@ class Verdict:
         learned: whether some trained row is better than every untrained one; None if untold.
         ruled_out: advantage over the reference that no ranked row has, by the simultaneous
             intervals, those aside that are identical to it; None without such intervals.
+        vacuous: whether that is as much as any row could have, or half of the possible range.
         optimism: by how much the best mean score is expected to flatter, as it was chosen for
             being the best; None if unknown.
         design: what such a study can tell; None if no variance is known.
@@ -218,6 +222,7 @@ class Verdict:
     ruled_out: float | None
     optimism: float | None
     design: Design | None
+    vacuous: bool = False
     hidden: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple["Verdict", ...] = ()

@@ -30,7 +30,6 @@ def recommend(
     *,
     learned: bool | None,
     costs: Mapping[str, tuple[float, ...]],
-    machines: Mapping[str, str],
 ) -> tuple[str, str]:
     """Return the name of the row to use, "" if none, and the rule that chose it.
 
@@ -46,7 +45,6 @@ def recommend(
         reference: its name, "" if there is none.
         learned: whether some trained row is better than every untrained one.
         costs: of each row, as `reports.verdict.costs` compares them.
-        machines: where the runs of each row took place, "" if on several.
     """
     ranked = [each for each in entries if each.status in ("ranked", "reference")]
     if learned is False:
@@ -73,7 +71,7 @@ def recommend(
     if reference in best:
         return reference, NOTHING_BEATS
     better = [name for name in best if name in beats_reference]
-    chosen = cheapest(better or best, costs, machines)
+    chosen = cheapest(better or best, costs)
     return chosen, CHEAPEST_BETTER if better else CHEAPEST
 
 
@@ -87,6 +85,21 @@ def ruled_out(contrasts: Sequence[Contrast], *, upward: bool) -> float | None:
     ends = [each.high if upward else each.low for each in contrasts if not each.identical]
     known = [end if upward else -end for end in ends if end is not None]
     return max(0.0, *known) if known and len(known) == len(ends) else None
+
+
+def vacuous(
+    bound: float | None, level: float, possible: tuple[float, float], *, upward: bool
+) -> bool:
+    """Whether an advantage that is ruled out is one that no row could have, or half the range.
+
+    Args:
+        bound: the advantage over the reference that no row has.
+        level: mean score of the reference.
+        possible: lowest and highest possible score.
+        upward: whether higher scores are better.
+    """
+    room = possible[1] - level if upward else level - possible[0]
+    return bound is not None and bound >= min(room, (possible[1] - possible[0]) / 2)
 
 
 def _unranked(statuses: set[str]) -> str:

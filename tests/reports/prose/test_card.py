@@ -25,6 +25,7 @@ from gapbench.reports.verdict.plain import plain
 from tests.support.results_folder import make_cell, make_record, put
 
 SEEDS = 6
+TIMES = "Time and memory"
 
 
 def found(
@@ -98,19 +99,28 @@ def test_measures_are_those_of_the_verdict(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown", "reading"),
-    [(8.9, "18", "dearer"), (0.25, "0.5", "cheaper"), (0.55, "1.1", "")],
-)
-def test_scoring_has_a_line_of_its_own(
-    tmp_path: Path, seconds: float, shown: str, reading: str
-) -> None:
-    """It is a multiple of the reference's, and has a word where it differs by a quarter."""
+def test_words_on_costs_are_of_what_is_counted(tmp_path: Path) -> None:
+    """Passes have a line and a word where they differ; seconds of few stacks have a number only."""
     levels = {"lora": 0.6, "dora": 0.75}
-    verdict = found(tmp_path, levels, costs={"dora": {"evaluation_seconds": seconds}})
-    [line] = [each for each in card(verdict).measures if each.name == "scoring time"]
+    slow = {"evaluation_seconds": 8.9, "inference_passes": 4}
+    costs = {"lora": {"inference_passes": 1}, "dora": slow}
+    made = card(found(tmp_path / "slow", levels, costs=costs))
+    lines = {each.name: (each.first, made.reading(each)) for each in made.measures}
     times = "\N{MULTIPLICATION SIGN}"
-    assert (line.first, line.second, line.reading) == (f"{shown}{times}", f"1.0{times}", reading)
+    assert lines["scoring passes"] == (f"4.0{times}", "dora is dearer")
+    assert lines["scoring time"] == (f"18{times}", "")
+    assert "dora is dearer" in card_text.text(made)
+    alike = card(found(tmp_path / "alike", levels)).measures
+    assert "scoring passes" not in {each.name for each in alike}
+
+
+def test_measured_costs_that_do_not_compare_are_told(tmp_path: Path) -> None:
+    """In a line of their own; without it a reader would miss them."""
+    verdict = found(tmp_path, {"lora": 0.6, "dora": 0.75})
+    assert TIMES not in card(verdict).points
+    apart = tuple(replace(each, scoring=None, memory=None) for each in verdict.entries)
+    said = card(replace(verdict, entries=apart)).points[TIMES]
+    assert said == "Not comparable: different machines or threads."
 
 
 def test_text_fits_80_columns_whatever_it_holds(tmp_path: Path) -> None:
@@ -161,6 +171,7 @@ def test_every_term_is_found_and_explained_in_a_sentence(tmp_path: Path) -> None
     assert len({anchor(term) for term in GLOSSARY}) == len(GLOSSARY)
     assert all(said.endswith(".") for said in GLOSSARY.values())
     assert {term_of(match) for term in GLOSSARY for match in PATTERN.finditer(term)} == {*GLOSSARY}
+    assert not PATTERN.search("gapbench run s --backbone b --seeds 5")
     made = card(found(tmp_path, {"lora": 0.6, "dora": 0.75}))
     said = " ".join([made.headline, made.certainty, *made.points.values()])
     terms = {term_of(match) for match in PATTERN.finditer(said)}

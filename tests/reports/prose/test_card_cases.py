@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gapbench.reports.document.model import Card
-from gapbench.reports.prose.card import card
+from gapbench.reports.prose.card import card, in_short
+from gapbench.reports.prose.card_points import COMPLETE
 from gapbench.reports.prose.headline import use
 from gapbench.reports.prose.not_compared import by_reason, grouped
 from gapbench.reports.prose.phrases import change
@@ -19,6 +20,7 @@ TASKS = ("syn_acceptability", "syn_sentiment")
 CHANGE = "What would change this"
 EQUAL = {"lora": 2.0, "dora": 2.0}
 LEARNS = "Does training help?"
+WORSE = "Shown to be worse"
 
 
 def suite(root: Path, levels: dict[str, float], fates: Iterable[Fates], seeds: int = 5) -> Verdict:
@@ -114,12 +116,10 @@ def test_rows_that_are_not_compared_are_told_by_reason(tmp_path: Path) -> None:
 
 
 def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
-    """And which is dearer, and what is better the lower it is."""
-    levels = {"lora": 1.0, "dora": 3.0}
-    (found,) = verdicts_of(write(tmp_path, levels, flops={"dora": 2e12}))
+    """And what is better the lower it is."""
+    (found,) = verdicts_of(write(tmp_path, {"lora": 1.0, "dora": 3.0}))
     assert card(found).points["Difference"] == (
-        "dora minus lora. Better, worse, cheaper and dearer are said of dora. Lower is better for "
-        "generalization gap and calibration error (ECE)."
+        "dora minus lora. Lower is better for generalization gap and calibration error (ECE)."
     )
     best = next(each.name for each in found.entries if each.compared)
     assert (
@@ -128,3 +128,69 @@ def test_difference_says_which_row_is_subtracted(tmp_path: Path) -> None:
     )
     part = card(replace(found, optimism=0.01, hidden=("full",))).points["Read with care"]
     assert f"Expect {best}, which has the best mean of those shown," in part
+
+
+def test_loss_of_a_method_is_told_wherever_it_is_praised(tmp_path: Path) -> None:
+    """A row that learns nothing has a narrow gap; the card says what that costs."""
+    (found,) = verdicts_of(write(tmp_path, {"lora": 2.0, "dora": 2.0, "head": 0.0}))
+    lost = f"{-(found['head'].to_reference['score'].difference or 0):.3f}"
+    said = card(found)
+    assert said.points[WORSE] == f"head by {lost} in accuracy, beside lora."
+    gap = replace(found["head"].to_reference["gap"], claim="better")
+    entries = tuple(
+        replace(e, to_reference={**e.to_reference, "gap": gap}) if e.name == "head" else e
+        for e in found.entries
+    )
+    praised = card(replace(found, entries=entries)).points["Gap and calibration"]
+    assert f", but {lost} worse in accuracy)" in praised
+
+
+def test_card_without_a_reference_tells_what_is_beaten(tmp_path: Path) -> None:
+    """The best method stands beside the next one, with its lead and its costs."""
+    store = write(tmp_path, {"dora": 3.4, "head": 1.0, "bitfit": 1.0}, flops={"dora": 2e12})
+    (found,) = verdicts_of(store, "")
+    said = card(found)
+    assert said.headline == "Use dora. It alone is beaten by no other method."
+    assert said.certainty.startswith("dora is shown to be better than all 2 others (95 %")
+    assert said.measures[0].reading == "better"
+    assert ("training cost", "dearer") in {(each.name, each.reading) for each in said.measures}
+
+
+def test_reference_that_cannot_be_compared_hides_no_result(tmp_path: Path) -> None:
+    """What the others show of each other is told all the same."""
+    levels = {"lora": 2.0, "dora": 3.4, "head": 1.0, "bitfit": 1.0}
+    (found,) = verdicts_of(write(tmp_path, levels, fates={("lora", 4): MISSING}))
+    said = card(found)
+    assert said.certainty.startswith("dora is shown to be better than all 2 others")
+    assert [name for name, _ in said.heads] == ["dora", found.entries[1].name]
+    assert said.measures[0].reading == "better"
+
+
+def test_bound_that_rules_out_nothing_is_called_so(tmp_path: Path) -> None:
+    """A method cannot gain more than is left to gain."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL, seeds=2, spread=1.0))
+    assert found.vacuous
+    said = card(found).certainty
+    assert said.startswith("The data rule out almost nothing")
+    assert "out almost nothing" in in_short(found)
+
+
+def test_answer_over_tasks_has_the_commands_of_its_tasks(tmp_path: Path) -> None:
+    """What is missing on any of them can be run from the card."""
+    found = suite(tmp_path, EQUAL, ({}, {("dora", 4): MISSING}))
+    assert card(found).points[COMPLETE].startswith("gapbench run known")
+
+
+def test_rows_without_a_stored_command_are_missing_all_the_same(tmp_path: Path) -> None:
+    """A second method is there, and lacks seeds."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL, fates={("dora", n): MISSING for n in (3, 4)}))
+    bare = tuple(replace(each, commands=()) for each in found.entries)
+    said = card(replace(found, entries=bare, why=ALONE, design=None)).points[CHANGE]
+    assert said.startswith("The missing runs of dora")
+
+
+def test_long_title_is_broken_between_words() -> None:
+    """In a terminal it takes further lines."""
+    about = "a_task on tiny-bert, " * 6 + "suite study"
+    text = card_text.text(Card(about, "", "", (("", ""), ("", "")), (), {}))
+    assert about.split() == text.partition("\n\n")[0].split()[3:]

@@ -200,7 +200,7 @@ def test_what_is_missing_is_told_by_the_rows_that_seeds_would_help(
         for entry, state in zip(found.entries, states, strict=False)
         if entry.status != "untrained"
     ]
-    assert recommend.recommend(rows, (), "lora", learned=None, costs={}, machines={})[1] == why
+    assert recommend.recommend(rows, (), "lora", learned=None, costs={})[1] == why
 
 
 def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path) -> None:
