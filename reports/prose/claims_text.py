@@ -56,7 +56,8 @@ def evidence(judged: JudgedClaim) -> list[str]:
     if judged.withheld:
         said.append(f"No interval: {judged.withheld}.")
     if (needed := judged.seeds_needed) is not None:
-        said.append(_seeds(needed))
+        size = f"a difference of {number(judged.matters)} in {METRICS[claim.metric]}"
+        said.append(_seeds(needed, f"{size} between these two"))
     if judged.others:
         said.append(other_rows(judged))
     if judged.missing:
@@ -103,7 +104,10 @@ def how(judged: Sequence[JudgedClaim]) -> str:
     return (
         "Differences are first minus second, mean over tasks. The intervals of the claims tested, "
         f"{tested}, hold together with 95 % confidence: if no method differed from another, at "
-        "most 1 of 20 such folders would show or contradict any claim of a difference."
+        "most 1 of 20 such folders would show or contradict any claim of a difference. These "
+        "intervals are a family of their own and share its confidence by the number of claims, so "
+        "that they may be wider than those of the answer: a difference that is shown there can be "
+        "underpowered here. Seeds needed are for one claim, in the answer for a usual method."
     )
 
 
@@ -134,15 +138,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _seeds(needed: tuple[float, float]) -> str:
+def _seeds(needed: tuple[float, float], what: str) -> str:
     low, high = needed
     if math.isinf(low):
-        return (
-            "No number of seeds would tell a difference that matters: the test items are too few."
-        )
-    upto = "many more" if math.isinf(high) else f"{high:.0f}"
-    many = upto if upto == f"{low:.0f}" else f"{low:.0f} to {upto}"
-    return f"To tell a difference that matters would take {many} seeds."
+        return f"To tell {what}, more seeds are not enough: it takes more examples."
+    upto = "or more" if math.isinf(high) else f"to {high:.0f}"
+    many = f"{low:.0f}" if high == low else f"{low:.0f} {upto}"
+    return f"To tell {what} would take {many} seeds."
 
 
 def _indented(text: str) -> list[str]:

@@ -11,6 +11,9 @@ from gapbench.reports.figures.reliability import reliability_diagrams
 from gapbench.reports.results.predicted import Predicted, predicted
 from gapbench.reports.tables.terminal import number
 
+ECE = "calibration error of the top label, before temperature scaling; 15 bins of equal width"
+"""What the columns of that name hold."""
+
 BAYES = {"score": "score", "ECE": "ece", "Brier": "brier", "NLL": "nll"}
 """Measures of the best possible predictor, by the headings that they stand under."""
 
@@ -29,7 +32,7 @@ def calibration(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Pa
         yield figure
     distances = {name: each.distance(calibrated=False) for name, each in found.items()}
     fields: tuple[Field, ...] = (
-        plain("ECE", "expected calibration error of the top label, 15 bins of equal width", "ece"),
+        plain("ECE", ECE, "ece"),
         plain("floor", "ECE of a calibrated model with such confidences, by chance", "ece_floor"),
         plain("classwise", "ECE of all class probabilities, mean over classes", "ece_classwise"),
         plain("ECE, scaled", "after the temperature fitted on validation", "ece_calibrated"),

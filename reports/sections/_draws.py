@@ -16,7 +16,7 @@ def draws(board: Board) -> str:
         return ""
     said = "; ".join(f"{parts} ({listed(names)})" for parts, names in drawn.items())
     return (
-        f"Training examples drawn, by the part of the training set that a step draws from: {said}. "
+        f"Training examples drawn by each method, and the part of the data they come from: {said}. "
         "The last batch of an epoch may be partial, so parts of other sizes draw a few more or "
         "less."
     )

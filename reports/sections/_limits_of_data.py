@@ -5,17 +5,17 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.sections._limits_of_scores import ok_runs, scored_rows
 from gapbench.reports.tables.words import listed
 
-_ALLOWED = (
-    "intervals allow for the rows that two seeds have in common{source}, and are too wide where "
-    "chance in training is larger than chance in drawing rows"
+_WIDENED = (
+    "Two seeds have some rows in common, and are more alike for it than with new rows. Intervals "
+    "are widened{source}: by more than needed, where training itself is noisy."
 )
 
 _SAMPLES = {
-    "fixed": "all seeds train on one sample, so that intervals hold for it and not for others; "
-    "`resample: per_seed` draws one for each seed",
-    "per_seed": f"each seed trains on a sample of its own; {_ALLOWED.format(source='')}",
-    "folds": "each seed trains on all but one fold of the same rows; "
-    + _ALLOWED.format(source=" (after Nadeau and Bengio, 2003)"),
+    "fixed": "All seeds train on one sample of the rows. Intervals hold for it, not for other "
+    "samples; `resample: per_seed` draws one for each seed.",
+    "per_seed": f"Each seed trains on a sample of its own. {_WIDENED.format(source='')}",
+    "folds": "Each seed trains on all but one fold of the same rows. "
+    + _WIDENED.format(source=" (after Nadeau and Bengio, 2003)"),
 }
 
 
@@ -28,8 +28,7 @@ def training_samples(evidence: Evidence) -> str:
         for cell in known
         if cell.resample != "fixed" or cell.budget.train_size is not None
     }
-    said = [text for kind, text in _SAMPLES.items() if kind in drawn]
-    return f"Training rows: {'; elsewhere '.join(said)}." if said else ""
+    return " Elsewhere: ".join(text for kind, text in _SAMPLES.items() if kind in drawn)
 
 
 def scope(evidence: Evidence) -> str:
@@ -87,6 +86,5 @@ def shared_inputs(evidence: Evidence) -> str:
         for task, counts in ok.groupby("task", sort=False)[f"train_overlap_{split}"]
         if counts.fillna(0).max() > 0
     ]
-    if not found:
-        return ""
-    return f"{listed(found)} stand in train too, so that remembering them counts as knowing them."
+    said = f"{listed(found)}: also in train, so that remembering"
+    return f"{said} such an input counts as knowing the answer." if found else ""

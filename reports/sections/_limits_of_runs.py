@@ -101,7 +101,7 @@ def machines(evidence: Evidence) -> str:
     if len(machines) > 1:
         return (
             f"Runs took place on {len(machines)} devices or numbers of threads: seconds, "
-            "throughput and memory compare within one alone."
+            "throughput and memory can be compared only between runs on the same one."
         )
     if set(ok["device_type"]) == {"cpu"}:
         return "All runs took place on a CPU: on a GPU, another method may be the cheapest."

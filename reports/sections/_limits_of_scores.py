@@ -48,16 +48,21 @@ def few_seeds(evidence: Evidence) -> str:
 
 def small_tests(evidence: Evidence) -> str:
     """Name the small test sets, and what their draw moves."""
-    sizes = ok_runs(evidence).groupby("task", sort=False)["test_examples"].min().dropna()
+    runs = ok_runs(evidence)
+    sizes = runs.groupby("task", sort=False)["test_examples"].min().dropna()
     small = sizes[sizes < SMALL].sort_values()
     if small.empty:
         return ""
     each = listed([f"{task} ({size})" for task, size in small.items()])
-    n = int(small.iloc[0])
-    margin = 1.96 * np.sqrt(0.25 / n)
+    said = f"Some test sets are small: {each}. Which examples were drawn moves their scores"
+    shares = small[small.index.isin(runs.loc[runs["metric"] == "accuracy", "task"])]
+    if shares.empty:
+        return f"{said}."
+    n = int(shares.iloc[0])
+    margin = number(1.96 * np.sqrt(0.25 / n), 2)
     return (
-        f"Some test sets are small: {each}. Which {n} examples were drawn moves an accuracy near "
-        f"0.5 by up to {number(margin, 2)} either way (95 %), and one near 0 or 1 by less."
+        f"{said}: with {n} examples, an accuracy near 0.5 by up to {margin} either way (95 %), and "
+        "one near 0 or 1 by less."
     )
 
 

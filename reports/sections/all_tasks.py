@@ -85,9 +85,9 @@ def _values(entry: Entry, *, averaged: bool) -> list[Value]:
 
 
 def beaten(entry: Entry) -> Value:
-    """Return by how many methods a row is beaten, or why it is not ranked."""
+    """Return by how many methods a row is beaten; nothing where it is not ranked."""
     if entry.status not in RANKED:
-        return Value(entry.status)
+        return Value("")
     return value(len(entry.beaten_by), str(len(entry.beaten_by) or "nobody"))
 
 

@@ -58,8 +58,9 @@ def section(evidence: Evidence) -> Section | None:
     rest = tuple(
         f"{each.claim.id}: {'; '.join(each.missing)}" for each in judged if not each.tested
     )
+    where = f" The runs are of {listed(list(tested[0].tasks))}." if same else ""
     parts: list[Part] = [
-        Text(summary(judged) + (f" On {listed(list(tested[0].tasks))}." if same else "")),
+        Text(summary(judged) + where),
         table("Published claims and what these runs say", "claim", fields, lines),
         Text(how(judged), quiet=True),
     ]

@@ -25,7 +25,7 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.figures.training import curves
 from gapbench.reports.prose.card import in_short
-from gapbench.reports.sections._calibration import BAYES, calibration
+from gapbench.reports.sections._calibration import BAYES, ECE, calibration
 from gapbench.reports.sections._draws import draws, fits
 from gapbench.reports.sections._selection_bias import selection_bias
 from gapbench.reports.sections.all_tasks import beaten, difference
@@ -99,10 +99,10 @@ def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
 
 def _fields(board: Board) -> Iterator[Field]:
     """Yield the columns of the comparison."""
-    verdict, reference = board.verdict, board.verdict.reference or "the reference"
+    verdict, reference = board.verdict, board.verdict.reference or "the best method"
     yield _of_entry(
         verdict,
-        Column("beaten by", "how many methods are shown to be better in score"),
+        Column("beaten by", "how many methods are shown to be better; empty: not ranked"),
         beaten,
     )
     best: Literal["high", "low"] = "high" if board.upward else "low"
@@ -133,7 +133,7 @@ def _fields(board: Board) -> Iterator[Field]:
         lambda entry: difference(entry, "gap"),
     )
     if board.table["ece"].notna().any():
-        yield plain("ECE", "calibration error before temperature scaling", "ece")
+        yield plain("ECE", ECE, "ece")
         yield _of_entry(
             verdict,
             Column("Δ ECE", f"ECE minus that of {reference}; below zero is better"),
@@ -144,11 +144,11 @@ def _fields(board: Board) -> Iterator[Field]:
         Column("training", f"training FLOPs in multiples of those of {reference}"),
         lambda entry: value(entry.training, times(entry.training)),
     )
-    yield shown("time", "training time of a run", "train_seconds", duration)
-    yield shown("scoring", "time of scoring a run", "evaluation_seconds", duration)
+    yield shown("time", "training time of a run, the median", "train_seconds", duration)
+    yield shown("scoring", "time of scoring a run, the median", "evaluation_seconds", duration)
     if (board.table["inference_passes"] != 1).any():
         yield plain("passes", "passes that predict one example", "inference_passes", 0, best="low")
-    yield shown("memory", "peak memory", "peak_memory_bytes", memory)
+    yield shown("memory", "peak memory, the median", "peak_memory_bytes", memory)
     yield shown("params", "trainable parameters", "trainable_params", short)
     yield plain("seeds", "seeds with a score", "n_seeds", 0, best="high")
     if (board.table["n_failed"] > 0).any():

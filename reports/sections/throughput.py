@@ -7,7 +7,7 @@ from gapbench.reports.figures.throughput import machines, throughput
 
 ORDER = 40
 
-_HOW = "Times of different machines do not compare, so that each machine has figures of its own."
+_HOW = "Times of different machines cannot be compared, so each machine has its own figures."
 
 
 def section(evidence: Evidence) -> Section | None:

@@ -66,10 +66,10 @@ def test_training_sample_is_said_to_be_one_or_one_a_seed(
     store = fill(tmp_path, methods=FEW, tasks=(make_task(),), seeds=SEEDS)
     put(store, make_record(cell, 0))
     found = sentences(store)
-    assert count(found, "all seeds train on one sample") == (resample == "fixed")
+    assert count(found, "All seeds train on one sample") == (resample == "fixed")
     assert count(found, "a sample of its own") == (resample == "per_seed")
     assert count(found, "all but one fold") == isinstance(resample, Folds)
-    assert count(found, "have in common") == (resample != "fixed")
+    assert count(found, "some rows in common") == (resample != "fixed")
 
 
 def test_plain_study_has_its_plain_limits(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_plain_study_has_its_plain_limits(tmp_path: Path) -> None:
     ("phrase", "change"),
     [
         ("1 of 3 rows have fewer than 5 seeds, the fewest 3", {"seeds": 3}),
-        ("7 of the test inputs of syn_sentiment stand in train", {"train_overlap": {"test": 7}}),
+        ("7 of the test inputs of syn_sentiment: also in train", {"train_overlap": {"test": 7}}),
         ("2 devices or numbers of threads", {"device": "another one"}),
         ("2 versions of the code", {"provenance": provenance(code_hash="e" * 64)}),
         ("2 sets of other packages", {"provenance": provenance(versions={"numpy": "1"})}),
@@ -192,3 +192,14 @@ def test_rows_with_few_wrong_answers_and_few_seeds_are_named(
     store = write(tmp_path, {"lora": level, "dora": level}, seeds=seeds, items=100, draw=2)
     found = sentences(store)
     assert count(found, "next to a bound are wider than they had to be") == named
+
+
+def test_accuracies_are_spoken_of_where_there_are_any(tmp_path: Path) -> None:
+    """A small test set of numbers is small too, but no accuracy moves."""
+    task = make_task("syn_similarity", kind="regression")
+    (found,) = [
+        each
+        for each in sentences(fill(tmp_path, methods=FEW, tasks=(task,), seeds=SEEDS))
+        if "test sets are small" in each
+    ]
+    assert "accuracy" not in found
