@@ -47,7 +47,7 @@ def format_second_tests(table: pd.DataFrame) -> str:
         known = None if part["change"].notna().any() else -2  # without the columns of the change
         found.append(_line(_TESTED_HEAD[:known], _TESTED_WIDTHS[:known]))
         for row in rows(part):
-            difference = number(row.vs_reference)
+            difference = signed(row.vs_reference)
             cells = (
                 "",
                 fitted(row.name, _TESTED_WIDTHS[1]),
@@ -55,7 +55,7 @@ def format_second_tests(table: pd.DataFrame) -> str:
                 number(row.score),
                 _ends(row.score_ci_low, row.score_ci_high),
                 difference + (_MARKS.get(row.vs_reference_claim, " ") if difference else ""),
-                number(row.change),
+                signed(row.change),
                 _ends(row.change_ci_low, row.change_ci_high),
             )
             found.append(_line(cells[:known], _TESTED_WIDTHS[:known]))
@@ -92,7 +92,7 @@ def format_judgements(table: pd.DataFrame) -> str:
                     str(row.n_seeds),
                     number(row.score),
                     _ends(row.score_ci_low, row.score_ci_high),
-                    number(row.vs_reference) + _MARKS.get(row.vs_reference_claim, " "),
+                    signed(row.vs_reference) + _MARKS.get(row.vs_reference_claim, " "),
                 ),
                 _TESTED_WIDTHS[:-2],
             )
@@ -175,6 +175,12 @@ def number(value: Any, digits: int = 3) -> str:
     return text if text.strip("-0.") else text.removeprefix("-")
 
 
+def signed(value: Any, digits: int = 3) -> str:
+    """Return a difference with its sign; "" if none."""
+    text = number(value, digits)
+    return f"+{text}" if text.strip("-0.,") and not text.startswith("-") else text
+
+
 def label(method: str, variant: str) -> str:
     """Return the name of a cell among others: its method and, where it has one, its variant."""
     plain = variant.removesuffix(PAPER.strip()).strip()
@@ -218,7 +224,7 @@ def _part(title: list[str], table: pd.DataFrame, machines: Mapping[str, str]) ->
     shown = told_apart(names, lambda name: fitted(name, _WIDTHS[1]))
     for row, name in zip(found, shown, strict=True):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
-        difference = number(row.vs_reference)
+        difference = signed(row.vs_reference)
         yield _line(
             (
                 "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",

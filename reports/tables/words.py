@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.terminal import signed as signed
 
 NAMED = 8
 """Up to so many methods are named in a sentence."""
@@ -47,12 +48,6 @@ def telling(low: float, high: float) -> int:
 def at_most(bound: float) -> str:
     """Return a bound, rounded up: a smaller one would claim more than is known."""
     return number(math.ceil(round(bound * 1000, 6)) / 1000)
-
-
-def signed(value: Any, digits: int = 3) -> str:
-    """Return a difference with its sign; "" if none."""
-    text = number(value, digits)
-    return f"+{text}" if text.strip("-0.,") and not text.startswith("-") else text
 
 
 def decimal(value: float) -> str:
