@@ -107,7 +107,8 @@ def how(judged: Sequence[JudgedClaim]) -> str:
         "most 1 of 20 such folders would show or contradict any claim of a difference. These "
         "intervals are a family of their own and share its confidence by the number of claims, so "
         "that they may be wider than those of the answer: a difference that is shown there can be "
-        "underpowered here. Seeds needed are for one claim, in the answer for a usual method."
+        "underpowered here. The seeds that a claim needs are for its two methods in its measure, "
+        "those in the answer for the score of a usual method."
     )
 
 
