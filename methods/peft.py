@@ -22,7 +22,7 @@ from gapbench.bench.core.schema import suggest
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.bf16 import exactly
+from gapbench.bench.models.bf16 import InFull, full
 from gapbench.bench.models.merge import Adapter, head_parts, head_tensors, plain_weights
 from gapbench.bench.models.quantized import dequantize
 
@@ -126,7 +126,7 @@ class Peft(Method[PeftSettings]):
 
         for parameter in model.parameters():
             # PEFT changes some in place, but other runs share them.
-            parameter.data = parameter.data.clone()
+            parameter.data = full(parameter).detach().clone()
         try:
             config = _config_classes()[self.kind](**self.configs[0].settings)
             with self._seeded("peft", "initial values"), warnings.catch_warnings():
@@ -168,7 +168,7 @@ class Peft(Method[PeftSettings]):
 
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
         """Return plain weights, with the adapter folded in by PEFT itself."""
-        with exactly(state.model):
+        with InFull():
             adapted: Any = copy.deepcopy(state.model)
             dequantize(adapted)
         try:

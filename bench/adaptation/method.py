@@ -183,8 +183,9 @@ class Method(ABC, Generic[ConfigT]):
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Inject the method's parameters and mark those that train.
 
-        ``model`` comes with frozen weights and with new stacked heads that train. Before the
-        first step its outputs must equal the backbone's, or those of the backbone with the adapter
+        ``model`` comes with frozen weights and with new stacked heads that train. Some weights may
+        be stored in bfloat16: `bench.models.bf16.full` gives their numbers. Before the first step
+        its outputs must equal the backbone's, or those of the backbone with the adapter
         ``backbone.start``, if there is one and `unsupported_adapter_reason` does not refuse it.
         Every run is checked for that, unless `starts_at_backbone` is false.
 

@@ -4,7 +4,7 @@ The plain model has the same heads and the library's own attention, so the check
 finds an adapter with wrong initial values, an update in the wrong place, and a replaced attention
 that differs from the model's. It also finds adapters that nothing reaches the logits from, which
 would be the head alone under another name. Two examples of a stack pass once through both models
-and once backward, in less time than a training step.
+with full weights, and once forward and backward as in training.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ from gapbench.bench.adaptation.train_state import TrainState
 from gapbench.bench.core.errors import StartError
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import EncodedSplit
-from gapbench.bench.models.bf16 import exactly
+from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.models.run_axis import Stacked, StackedDropout
 
 TOLERANCE = 1e-3  # share of the largest logit; models in float32 differ by about 1e-6
@@ -45,11 +45,10 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
     batch = _padded(split, state).replicated(state.axis.size, method.members)
     state.model.eval()
     adapted = _adapted(state.model, plain)
-    with torch.inference_mode(), exactly(state.model):
+    with torch.inference_mode(), InFull():
         expected = plain(**batch.inputs).logits
-    with exactly(state.model), _calls(state.model) as called, _probes(adapted.values()) as probes:
+    with torch.no_grad(), InFull(), _calls(state.model) as called:
         actual = state.model(**batch.inputs).logits
-        effective = _effective(actual, probes)
     unused = _unused(state.model, adapted, called)
     selects_layers = "targets" in type(method.configs[0]).model_fields
     if unused:
@@ -58,6 +57,15 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
             f"method {method.full_name!r}: the model takes the numbers of {unused[0]} without "
             f"calling it, so that nothing that is added there has an effect; {way}"
         )
+    off = _apart(expected, actual) if method.starts_at_backbone else 0.0
+    if off > TOLERANCE:
+        raise StartError(
+            f"method {method.full_name!r}: before the first step its logits differ from those of "
+            f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Fix "
+            "its 'adapt', or define 'starts_at_backbone' if it starts elsewhere by design"
+        )
+    with _probes(adapted.values()) as probes:
+        effective = _effective(state.model(**batch.inputs).logits, probes)
     if not effective:
         way = ", other 'targets'" if selects_layers else ""
         raise StartError(
@@ -66,13 +74,6 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
             f"method 'head'{way} or another backbone"
         )
     _check_dropout(method, state, split)
-    off = _apart(expected, actual.detach()) if method.starts_at_backbone else 0.0
-    if off > TOLERANCE:
-        raise StartError(
-            f"method {method.full_name!r}: before the first step its logits differ from those of "
-            f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Fix "
-            "its 'adapt', or define 'starts_at_backbone' if it starts elsewhere by design"
-        )
 
 
 def _check_dropout(method: AnyMethod, state: TrainState, split: EncodedSplit) -> None:

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from gapbench.bench.config.run import Fingerprint, Quantization
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.schema import suggest
+from gapbench.bench.models.bf16 import store
 from gapbench.bench.models.initial_adapter import InitialAdapter
 from gapbench.bench.models.pretrained_weights import is_inside
 from gapbench.bench.models.quantized import Quantized, quantize
@@ -154,7 +155,10 @@ class Backbone:
         return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded
 
     def model(self) -> nn.Module:
-        """Return a copy with every parameter frozen and sharing storage with the original."""
+        """Return a copy with every parameter frozen and sharing storage with the original.
+
+        Where some are stored in bfloat16, compute with it inside `bench.models.bf16.InFull`.
+        """
         return sharing_copy(self._pristine)
 
     def starting_from(self, start: InitialAdapter) -> "Backbone":
@@ -195,6 +199,10 @@ class Backbone:
             )
         quantize(self._pristine, names, quantization)
         self.quantization = quantization
+
+    def store_in_bf16(self) -> None:
+        """Store the weights that bfloat16 holds exactly in two bytes each, outside any head."""
+        store(self._pristine, self.head)
 
     @property
     def identity(self) -> dict[str, Any]:

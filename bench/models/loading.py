@@ -19,6 +19,7 @@ from gapbench.bench.config.head import LANGUAGE_MODEL, SEQ_TO_SEQ, HeadType
 from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.core.process import give_back
 from gapbench.bench.data import gguf_file
 from gapbench.bench.data.digests import vocabulary_files
 from gapbench.bench.data.hub_access import explained
@@ -31,7 +32,7 @@ from gapbench.bench.store.record import Status
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
-    "bf16": torch.float32,  # of all stored numbers; see `bench.models.bf16`
+    "bf16": torch.float32,  # of what trains; see `bench.models.bf16`
     "fp64": torch.float64,
 }
 
@@ -115,6 +116,9 @@ def load(
         loaded.packs = False
     if quantization is not None:
         loaded.quantize(quantization)
+    if precision == "bf16":
+        loaded.store_in_bf16()
+        give_back()
     return loaded
 
 

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.config.head import HeadType
 from gapbench.bench.core.errors import MergeError
-from gapbench.bench.models.bf16 import exactly
+from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.models.initial_adapter import PEFT_PREFIX
 from gapbench.bench.models.run_axis import RunAxis, Stacked, StackedHead
 
@@ -59,10 +59,10 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
     """
     stacked = dict(_stacked(model))
     inside = tuple(f"{name}." for name in stacked)
-    with exactly(model):
+    with InFull():
         weights = {
             name: values.detach().clone()
-            for name, values in model.state_dict().items()
+            for name, values in model.state_dict(keep_vars=True).items()
             if not name.startswith(inside)
         }
         for name, module in stacked.items():

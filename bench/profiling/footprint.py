@@ -52,7 +52,7 @@ def footprint(run: Run, backbone: Backbone, task_data: TaskData, device: torch.d
     """
     lengths = task_data.train.lengths[task_data.train.trained]
     about = {
-        "footprint": 2,
+        "footprint": 3,
         "method": [run.cell.method, run.cell.config],
         "task": run.cell.task.identity(),
         "longest": [int(lengths.max()), min(len(lengths), run.cell.budget.batch_size)],

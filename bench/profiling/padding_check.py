@@ -14,6 +14,7 @@ from torch import Tensor
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, HeadType
 from gapbench.bench.models import attention, head_hooks, length_limits
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.profiling import measurement_cache
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
@@ -87,7 +88,7 @@ def _moved_text(
 ) -> float | None:
     """Return how far the padding after one text moves its logits, beside a longer one."""
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), InFull():
             alone = _logits(model, backbone, head, [text])[0]
             beside = _logits(model, backbone, head, [text, longer])[0, ..., : alone.shape[-1]]
     except Exception as error:  # a model may raise anything on unsuitable inputs; runs report it

@@ -25,6 +25,7 @@ from gapbench.bench.data.packing import ROOM, batch, pack, widest
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, encoder_decoder, head_hooks, length_limits, loading
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.profiling import measurement_cache, padding_check, precision_check
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
@@ -157,7 +158,7 @@ def _measure(
     plain: Any = backbone.model().to(device).eval()  # with the library's own attention
     split = _random_texts(backbone, limit, wide, longest)
     packs = not backbone.config.is_encoder_decoder  # an encoder reads one prompt of a row
-    with torch.inference_mode():
+    with torch.inference_mode(), InFull():
         alone = partial(_alone, plain, split)
         return SelfCheck(
             _apart(partial(_scored, model, split, together=False), alone),

@@ -14,6 +14,7 @@ Luketina et al. 2016, arXiv:1511.06727, section 2.2, with the finite differences
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -166,11 +167,11 @@ class BankFunctions:
             exact: whether to use the full weights of the backbone, whatever the precision.
         """
         view = _Evaluation(self._state.model, losses)
-        frozen = full_weights(view) if exact else {}
+        frozen = cache(lambda: full_weights(view) if exact else {})  # few estimators evaluate
 
         def evaluate(v: Tensor, e: Tensor) -> Tensor:
             tensors = dict(zip(self._names, self._shaped(v, e), strict=True))
-            result: Tensor = functional_call(view, frozen | tensors, (), tie_weights=False)
+            result: Tensor = functional_call(view, frozen() | tensors, (), tie_weights=False)
             return result
 
         return evaluate

@@ -129,7 +129,7 @@ class Work:
             use_cpu=self.device.type == "cpu",
         )
         trainer = transformers.Trainer(
-            model=peft.get_peft_model(self.backbone.model(), config),
+            model=peft.get_peft_model(self.backbone.model().float(), config),
             args=arguments,
             train_dataset=Rows(self.splits.train),
             data_collator=transformers.DataCollatorWithPadding(self.backbone.tokenizer),

@@ -19,7 +19,7 @@ from gapbench.bench.config.task_files import load
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.experiment import suite
-from gapbench.bench.models.bf16 import exactly, full, full_weights, round_frozen, roundable
+from gapbench.bench.models.bf16 import InFull, full, full_weights, round_frozen, roundable
 from gapbench.bench.models.run_axis import Stacked
 from tests.support import tiny_families
 from tests.support.small_stack import CPU, load_backbone, make_runs, random_data
@@ -206,7 +206,7 @@ def test_a_model_can_compute_and_be_exported_exactly(
 
     rounded = logits(state.model)
     assert not torch.equal(rounded, logits(plain.model))
-    with exactly(state.model):
+    with InFull():
         assert torch.equal(logits(state.model), logits(plain.model))
     assert torch.equal(logits(state.model), rounded)
     merged, expected = method.merge(state, 1), method.merge(plain, 1)
