@@ -54,7 +54,7 @@ def heatmap(
             fill = colour(float(value))
             gid = None if said is None else said.iloc[line, column]
             cell = Rectangle((column, line), 1, 1, fc=fill, ec=PAGE, lw=0.6, zorder=1, gid=gid)
-            axis.add_patch(cell)
+            axis.add_artist(cell)  # not `add_patch`, which measures each
             if texts is not None:
                 text = str(texts.iloc[line, column])
                 _write(axis, column + 0.5, line + 0.5, text, fill).set(zorder=1, gid=gid)
