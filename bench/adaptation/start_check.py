@@ -4,7 +4,7 @@ The plain model has the same heads and the library's own attention, so the check
 finds an adapter with wrong initial values, an update in the wrong place, and a replaced attention
 that differs from the model's. It also finds adapters that nothing reaches the logits from, which
 would be the head alone under another name. Two examples of a stack pass once through both models
-with full weights, and once forward and backward as in training.
+with full weights, and once forward and backward in the precision of training.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -31,6 +31,7 @@ from gapbench.bench.execution.cost_model import (
 from gapbench.bench.execution.engines.base import array_size
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
+from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.schema import Suite, SuiteLike
 from gapbench.bench.experiment.suite import PlannedRun
@@ -239,16 +240,20 @@ def estimate(
     times = ", ".join(
         f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
     )
-    guessed = sum(len(job.runs) for job in jobs if job.seconds is None)
+    unknown = [job for job in jobs if job.seconds is None]
     doubt = f"; {skipped} of the runs will be skipped and take none" if skipped else ""
-    if guessed:
-        why = _unmeasured(costs)
-        doubt += f"; {guessed} of the runs are guessed from what others take"
-        doubt += f", as they could not be measured{why}" if why else ""
+    if unknown:
+        tried = _count(job for job in unknown if cost_key(job.runs[0].cell) in costs.unmeasured)
+        doubt += f"; {_count(unknown)} of the runs are guessed from what others take"
+        doubt += f", {tried} of them because measuring failed{_unmeasured(costs)}" if tried else ""
     if not measured:
         doubt += "; measured on this machine by a few steps, as no such run has ended yet"
     waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}
     return f"about {times} worker{'' if workers == 1 else 's'}{waiting.get(engine, '')}{doubt}"
+
+
+def _count(jobs: Iterable[Job]) -> int:
+    return sum(len(job.runs) for job in jobs)
 
 
 def _unmeasured(costs: Costs) -> str:
@@ -256,7 +261,7 @@ def _unmeasured(costs: Costs) -> str:
     reasons = list(dict.fromkeys(costs.unmeasured.values()))
     if not reasons:
         return ""
-    others = f" ({len(reasons) - 1} more; `gapbench check` lists them)" if len(reasons) > 1 else ""
+    others = f" ({len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return f": {reasons[0]}{others}"
 
 

@@ -120,9 +120,8 @@ def compare(before: Record, now: Record) -> Reproduction:
     """Return the differences between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
-    # Records of older versions lack calibration measures that were added later.
-    fields = old.keys() | (new.keys() if before.calibration is None else ())
-    fields |= {field for field in new if not field.startswith("calibration.")}
+    # Records of older versions lack calibration measures, or tasks of it, that were added later.
+    fields = old.keys() | {field for field in new if not field.startswith("calibration.")}
     for field in sorted(fields):
         first, second = old.get(field), new.get(field)
         if first is None or second is None:

@@ -84,6 +84,9 @@ class WorkQueue:
         """Return the next stack that fits into the time, and mark it as running."""
         if self._began is None:
             self._began = time.monotonic()
+        if self.seconds_left() == 0.0:
+            self.left += self._waiting
+            self._waiting.clear()
         while self._waiting:
             job = self._pop()
             if self._fits(job):
@@ -113,7 +116,7 @@ class WorkQueue:
         cut = [run for run in job.runs if run.hash not in statuses]
         if cut and self.seconds_left() == 0.0:
             self.left.append(self._part(job, cut))
-        if seconds is not None and statuses:
+        if seconds is not None and statuses and not self._deaths[job]:
             self._run_seconds[job.runs[0].cell.hash] = seconds / len(statuses)
             if job.trains:
                 self._spent += seconds
@@ -155,7 +158,7 @@ class WorkQueue:
             return self._waiting.popleft()
         now = self._waiting[0].round
         able = (job for job in self._waiting if job.round == now)
-        job = min(able, key=lambda job: (self.expected(job), job.relative_cost))
+        job = min(able, key=lambda job: self.expected(job) or job.relative_cost)
         self._waiting.remove(job)
         return job
 

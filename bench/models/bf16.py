@@ -51,7 +51,7 @@ def store(model: Any, head: Sequence[str]) -> None:
 
     The layer of logits keeps its type, in which it computes.
     """
-    logits = _numbers_of_logits(model)
+    logits = _ids_of_logits(model)
     for weight in roundable(model, head):
         if id(weight) not in logits and _is_exact(weight):
             weight.data = weight.data.bfloat16()
@@ -68,7 +68,7 @@ def round_frozen(model: Any, weights: Iterable[nn.Parameter]) -> None:
     """
     if (layer := model.get_output_embeddings()) is not None:
         _stay_in_full(layer)
-    logits = _numbers_of_logits(model)
+    logits = _ids_of_logits(model)
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = full(weight).data
@@ -119,6 +119,8 @@ class InFull(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if func is Tensor.__deepcopy__:  # its memo holds whatever was copied before
+            return func(*args, **(kwargs or {}))
         args, kwargs = tree_map_only(nn.Parameter, full, (tuple(args), dict(kwargs or {})))
         return func(*args, **kwargs)
 
@@ -128,7 +130,7 @@ def _is_exact(weight: nn.Parameter) -> bool:
     return torch.equal(weight.data.bfloat16().to(weight.dtype), weight.data)
 
 
-def _numbers_of_logits(model: Any) -> set[int]:
+def _ids_of_logits(model: Any) -> set[int]:
     """Return the parameters of the layer that gives a language model's logits, by identity."""
     layer = model.get_output_embeddings()
     return set() if layer is None else {id(weight) for weight in layer.parameters()}

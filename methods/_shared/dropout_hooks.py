@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gapbench.bench.models import attention
 from gapbench.bench.models.attention_dropping import AttentionDropping
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.models.head_hooks import reads_last
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.dropout_config import DroppingConfig
@@ -73,7 +74,8 @@ def _attention_reason(backbone: Backbone) -> str | None:
     ids = torch.arange(1, 13).view(2, 6) % int(backbone.config.vocab_size)
     mask = (torch.arange(6) < torch.tensor([[6], [4]])).long()
     inputs = {"input_ids": ids, "attention_mask": mask}
-    return attention.dropping_unsupported_reason(model, inputs)
+    with InFull():
+        return attention.dropping_unsupported_reason(model, inputs)
 
 
 class Droppings:

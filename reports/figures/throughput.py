@@ -114,7 +114,7 @@ def _measured(board: Board, machine: str) -> pd.DataFrame:
     steps = board.runs["steps"].astype("float64")
     found = []
     for row in (row for row in board.rows if row.machine == machine):
-        made = steps.reindex(list(row.ok_runs.values())).mean()
+        made = steps.reindex(list(row.ok_runs.values())).median()
         values = {
             "tokens_per_second": _float(row.tokens_per_second),
             "milliseconds_per_step": 1000 * _float(row.train_seconds) / made if made else np.nan,

@@ -28,7 +28,8 @@ _LINES: dict[str, Any] = {"train": "--", "validation": ":", "test": "-"}
 _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
 _HEIGHTS = (0.96, 0.85)
 _RISE = 0.01
-"""Least mean rise of a test loss that is worth a word."""
+"""Least mean rise of a loss that is worth a word."""
+_SEEDS = 3  # fewer of them rise together by chance too often
 _JUDGED = ("test", "validation")
 _UNLIKE = (
     " Where runs were scored at different steps, values are those at the steps of the shortest "
@@ -61,17 +62,18 @@ def curves(board: Board) -> FigureArtifact | None:
     better = direction(upward=task.selection_metric.higher_is_better)
     title = (
         f"Along training, {board.place}: {metric} above ({better}), loss below. Lines are "
-        "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
-        "train, a method overfits. Train and test are samples here, of about 128 examples at most, "
-        "so that their levels differ from those of all; the gap is of all, at the chosen "
+        "means over seeds, bands reach from the lowest to the highest. Where the test loss "
+        "turns up, a method overfits. Train and test are samples here, of about 128 examples at "
+        "most, so that their levels differ from those of all; the gap is of all, at the chosen "
         "checkpoints." + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
     )
     if not all(_alike(_stored(drawn, row)) for row in drawn.rows):
         title += _UNLIKE
+    said = _finding(board.only(board.table.iloc[found]))
     with style():
         figure, frames = _draw(drawn, metric)
     return FigureArtifact(
-        f"curves-{board.stem}", title, figure, pd.concat(frames, ignore_index=True), _finding(drawn)
+        f"curves-{board.stem}", title, figure, pd.concat(frames, ignore_index=True), said
     )
 
 
@@ -79,7 +81,7 @@ def _finding(board: Board) -> str:
     """Say which methods overfit: with every seed, losses of test and validation end too high.
 
     Each seed has a lowest point of its own. Of points that differ by chance alone one is the lowest
-    as well, so that validation, which had no part in finding it, has to rise from there too.
+    as well, so validation has to rise from there too, as much and with every seed, of several.
     """
     rises = {}
     for row in board.rows:
@@ -95,17 +97,20 @@ def _finding(board: Board) -> str:
     rose = {
         name: float(test.mean())
         for name, (test, validation) in rises.items()
-        if test.mean() >= _RISE and test.min() > 0 and validation.min() > 0
+        if len(test) >= _SEEDS
+        and all(each.mean() >= _RISE and each.min() > 0 for each in (test, validation))
     }
     task = board.rows[0].task
     if not rose:
         return (
-            f"On {task}, no method overfits with every seed: of none do test and validation loss "
-            "both end above where the test loss was lowest."
+            f"On {task}, no method clearly overfits: of none do test and validation loss both end "
+            f"{_RISE} or more above where the test loss was lowest, in the mean of at least "
+            f"{_SEEDS} seeds, of which each rises."
         )
     most = max(rose, key=rose.__getitem__)
     return (
-        f"On {task}, {len(rose)} of {len(rises)} methods overfit{'s' if len(rose) == 1 else ''}: "
+        f"On {task}, {len(rose)} of {len(rises)} methods clearly overfit"
+        f"{'s' if len(rose) == 1 else ''}: "
         f"{few(list(rose))}. With every seed, the test loss ends above its lowest point, by the "
         f"most for {most} (mean {number(rose[most])}), and the validation loss above where it was "
         "then."

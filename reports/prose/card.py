@@ -53,7 +53,7 @@ def card(verdict: Verdict) -> Card:
     measures = tuple(_measures(verdict, subject, beside))
     said = [
         ("Difference", _direction(verdict, subject, beside, measures)),
-        ("Time and memory", _not_comparable(subject, beside)),
+        ("Time and memory", _not_comparable(verdict, subject, beside)),
         *points(verdict),
     ]
     return Card(
@@ -138,9 +138,8 @@ def _certainty(verdict: Verdict) -> str:
         who = names[0] if len(names) == 1 else f"any of the {len(names)} others"
         if verdict.vacuous:
             return (
-                "The data rule out almost nothing: too few seeds or test examples. An advantage of "
-                f"{who} of up to {at_most(verdict.ruled_out)} in {metric(verdict)} fits them "
-                f"{_TOGETHER}.{beside}"
+                f"The data rule out almost nothing: an advantage of {who} of up to "
+                f"{at_most(verdict.ruled_out)} in {metric(verdict)} fits them {_TOGETHER}.{beside}"
             )
         return (
             f"This does not prove them equal. The data rule out that {who} is better by more than "
@@ -210,10 +209,12 @@ def _direction(
     return f"{first.name} minus {second.name}.{better}"
 
 
-def _not_comparable(first: Entry | None, second: Entry | None) -> str:
+def _not_comparable(verdict: Verdict, first: Entry | None, second: Entry | None) -> str:
     """Say why measured costs of two rows are not set beside each other, "" if they are."""
     if first is None or second is None or "score" not in first.levels or first.training is None:
         return ""
+    if second.name != verdict.reference:
+        return ""  # multiples are those of the reference
     if first.scoring is None:
         return "Not comparable: different machines or threads."
     return "" if first.memory else "Memory not comparable: other numbers of runs trained together."

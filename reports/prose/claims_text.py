@@ -108,7 +108,7 @@ def how(judged: Sequence[JudgedClaim]) -> str:
         "intervals are a family of their own and share its confidence by the number of claims, so "
         "that they may be wider than those of the answer: a difference that is shown there can be "
         "underpowered here. The seeds that a claim needs are for its two methods in its measure, "
-        "those in the answer for the score of a usual method."
+        "those in the answer for the score of a method whose variance is average."
     )
 
 

@@ -69,7 +69,10 @@ def design(found: Design) -> str:
     least, most = found.detectable
     seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
     if isinf(least):
-        said = f"A study of this size ({seeds}) usually misses any difference that is possible."
+        said = (
+            f"A study of this size ({seeds}) misses even the largest possible difference in more "
+            "than one of five cases."
+        )
     else:
         upto = f" to {number(most)}" if isfinite(most) else " or more"
         said = (

@@ -50,7 +50,8 @@ def _table(card: Card) -> Iterator[str]:
     for each in card.measures:
         own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
         reading = "-" if each.reading == _ALIKE else each.reading
-        named = "" if each.difference else fitted(card.reading(each), 25)
+        named = "" if each.difference else card.reading(each)
+        named = each.reading if len(named) > 25 else named
         yield _line(each.name, own, beside, each.difference or named, "" if named else reading)
 
 

@@ -20,6 +20,7 @@ def points(artifact: FigureArtifact) -> str:
         {
             "name": row["name"],
             "method": row["method"],
+            "variant": row["variant"],
             "about": row["about"],
             "primes": int(row["primes"]),
             "colour": theme.variable(theme.colour(row["method"])),

@@ -86,5 +86,5 @@ def shared_inputs(evidence: Evidence) -> str:
         for task, counts in ok.groupby("task", sort=False)[f"train_overlap_{split}"]
         if counts.fillna(0).max() > 0
     ]
-    said = f"{listed(found)}: also in train, so that remembering"
-    return f"{said} such an input counts as knowing the answer." if found else ""
+    said = f"Also in train: {listed(found)}. Remembering"
+    return f"{said} such an input counts as knowing its answer." if found else ""

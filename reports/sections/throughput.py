@@ -7,7 +7,10 @@ from gapbench.reports.figures.throughput import machines, throughput
 
 ORDER = 40
 
-_HOW = "Times of different machines cannot be compared, so each machine has its own figures."
+_HOW = (
+    "Times of different machines cannot be compared, so each machine on which the reference ran "
+    "has its own figures."
+)
 
 
 def section(evidence: Evidence) -> Section | None:

@@ -283,8 +283,9 @@ def duration(value: Any) -> str:
     """Return seconds as milliseconds, seconds, minutes or hours; "" if none."""
     if value is None or pd.isna(value):
         return ""
-    if value < 0.05:
-        return f"{1000 * value:.0f} ms" if value else "0 s"
+    if value < 1:
+        less = f"{1000 * value:.0f} ms" if value >= 0.001 else "<1 ms"
+        return less if value else "0 s"
     if value < 100:
         return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
     return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"

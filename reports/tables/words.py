@@ -28,8 +28,7 @@ def named(names: list[str]) -> str:
 def few(names: list[str]) -> str:
     """Return names as "a, b and c", the first ones if they are many, with how many others."""
     others = len(names) - FEW
-    more = [f"{others} other{'' if others == 1 else 's'}"] if others > 0 else []
-    return listed([*names[:FEW], *more])
+    return listed([*names[:FEW], f"{others} others"] if others > 1 else names)
 
 
 def interval(low: Any, high: Any) -> str:

@@ -270,7 +270,7 @@ function chart({ axes, points }, x, y) {
     const spots = [[8, -7], [-8 - wide, -7], [-wide / 2, -22], [-wide / 2, 8], [8, 8], [8, -22], [-8 - wide, 8], [-8 - wide, -22]].map(([dx, dy]) => [cx + dx, cy + dy, wide, 14]);
     const spot = spots.find(free) ?? spots[0];
     taken.push(spot);
-    const mark = element("g", { "data-method": point.method });
+    const mark = element("g", { "data-method": point.method, "data-variant": point.variant });
     mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${told(point, x)}, ${axes[y][0]} ${told(point, y)}. ${point.about}`));
     mark.append(...bars(point, x, y, across, up));
     mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));

@@ -1,5 +1,6 @@
 """One verdict from rows and their comparisons, for single tasks and means over tasks alike."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from gapbench.reports.verdict.contrasts import Items, contrast, every, to_best, 
 from gapbench.reports.verdict.costs import Place, multiples_of
 from gapbench.reports.verdict.design import design_of, optimism_of, plan_of
 from gapbench.reports.verdict.model import IDENTICAL, SAME, Contrast, Entry, Verdict, uncompared
-from gapbench.reports.verdict.recommend import recommend, ruled_out, vacuous
+from gapbench.reports.verdict.recommend import recommend, room, ruled_out
 
 
 def assemble(
@@ -103,6 +104,7 @@ def assemble(
     )
     width = possible[1] - possible[0]
     level = own.levels["score"].mean if own is not None and "score" in own.levels else None
+    left = math.inf if level is None else room(level, possible, upward=upward)
     return Verdict(
         **{"differs": "", "left_out": {}, "tasks": (), **given},
         higher_is_better=upward,
@@ -115,8 +117,8 @@ def assemble(
         untrained=tuple(gains[row, name] for row in (learners or ranked)[:1] for name in untrained),
         gains=gains,
         learned=learned,
-        ruled_out=most,
-        vacuous=level is not None and vacuous(most, level, possible, upward=upward),
+        ruled_out=None if most is None else min(most, left),
+        vacuous=most is not None and most >= min(left, width / 2),
         optimism=optimism_of(families["score"], unbeaten) if "score" in families else None,
         design=design_of(plan, families["score"], counts["score"], matters, width)
         if plan

@@ -87,19 +87,15 @@ def ruled_out(contrasts: Sequence[Contrast], *, upward: bool) -> float | None:
     return max(0.0, *known) if known and len(known) == len(ends) else None
 
 
-def vacuous(
-    bound: float | None, level: float, possible: tuple[float, float], *, upward: bool
-) -> bool:
-    """Whether an advantage that is ruled out is one that no row could have, or half the range.
+def room(level: float, possible: tuple[float, float], *, upward: bool) -> float:
+    """Return what is left to gain.
 
     Args:
-        bound: the advantage over the reference that no row has.
         level: mean score of the reference.
         possible: lowest and highest possible score.
         upward: whether higher scores are better.
     """
-    room = possible[1] - level if upward else level - possible[0]
-    return bound is not None and bound >= min(room, (possible[1] - possible[0]) / 2)
+    return possible[1] - level if upward else level - possible[0]
 
 
 def _unranked(statuses: set[str]) -> str:

@@ -264,6 +264,19 @@ def test_under_a_budget_the_cheapest_stack_of_a_round_comes_next(tmp_path: Path)
     assert [queue.next() for _ in range(4)] == [stacks[2], stacks[0], stacks[1], None]
 
 
+def test_stack_of_unknown_length_comes_after_one_of_seconds(clock: list[float]) -> None:
+    """Nothing that trains was measured; once the time is over, all that waits is left."""
+    unknown = Job(make_runs("lora", (0,)), relative_cost=1e9)
+    known, later = (
+        Job(make_runs("untuned", (0,)), 2.0, trains=False, round=number) for number in range(2)
+    )
+    queue = WorkQueue([unknown, known, later], ignore, budget_s=50)
+    assert queue.next() is known
+    clock[0] += 60
+    assert queue.next() is None
+    assert queue.left == [unknown, later]
+
+
 def test_what_a_first_seed_took_orders_the_second_ones(clock: list[float]) -> None:
     """Nothing told that one method is dear: its next seed comes last, and only if it fits."""
     first = [Job(make_runs(name, (0,))) for name in ("full", "head")]

@@ -21,9 +21,9 @@ from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_run
 def test_memory_is_what_was_told(shape: Shape, times: int) -> None:
     """Within 15 % of the peak of a process that trains the stack, each in a process of its own.
 
-    Of the built-in encoder's stacks it is the median of seven, and of fifteen where what one run adds
-    counts twelve times: the same stack takes up to a sixth more in one process than in another, as
-    the allocator leaves more or fewer gaps. Larger backbones vary by a few per cent.
+    Of the built-in encoder's stacks it is the median of seven, and of fifteen where what one run
+    adds counts twelve times: the same stack takes up to a sixth more in one process than in
+    another, as the allocator leaves more or fewer gaps. Larger backbones vary by a few per cent.
     """
     before, then = map(median, zip(*(both(shape) for _ in range(times)), strict=True))
     assert before == pytest.approx(then, rel=0.15)

@@ -172,6 +172,8 @@ def test_bound_that_rules_out_nothing_is_called_so(tmp_path: Path) -> None:
     assert found.vacuous
     said = card(found).certainty
     assert said.startswith("The data rule out almost nothing")
+    assert found.ruled_out is not None
+    assert found.ruled_out <= 1 - (found["lora"].levels["score"].mean or 0)
     assert "out almost nothing" in in_short(found)
 
 
