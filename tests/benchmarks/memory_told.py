@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import transformers
 
+from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config import task_files
 from gapbench.bench.config.run import Fingerprint, Precision, Quantization, Run
 from gapbench.bench.core.memory import MemoryPeak
@@ -20,8 +21,8 @@ from gapbench.bench.data.encoded import CausalSplit, TaskData, Texts
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.loading import load_tokenizer
 from gapbench.bench.profiling import random_models
+from gapbench.bench.profiling.dry_run import first_steps
 from gapbench.bench.profiling.footprint import measured
-from gapbench.bench.profiling.step_timer import Stepper
 from tests.support.small_stack import CPU
 from tests.support.small_suite import PROCESSES
 
@@ -96,12 +97,12 @@ def told(shape: Shape) -> int:
 
 
 def taken(shape: Shape) -> int:
-    """Return the peak memory of the stack."""
+    """Return the peak memory of the stack: set up and checked as runs are, and some steps."""
     run, backbone, rows = _given(shape)
+    runs = [Run(run.cell, seed) for seed in range(shape.runs)]
     peak = MemoryPeak(CPU)
-    step = Stepper([Run(run.cell, seed) for seed in range(shape.runs)], backbone, rows, CPU)
-    for _ in range(_STEPS):
-        step()
+    method, state = set_up(runs, backbone, rows, CPU, check=True)
+    first_steps(runs, method, state, rows.train, steps=_STEPS)
     return peak.growth() + backbone.stored_bytes
 
 

@@ -84,7 +84,7 @@ def test_plain_study_has_its_plain_limits(tmp_path: Path) -> None:
     ("phrase", "change"),
     [
         ("1 of 3 rows have fewer than 5 seeds, the fewest 3", {"seeds": 3}),
-        ("7 of the test inputs of syn_sentiment: also in train", {"train_overlap": {"test": 7}}),
+        ("Also in train: 7 of the test inputs of syn_sentiment", {"train_overlap": {"test": 7}}),
         ("2 devices or numbers of threads", {"device": "another one"}),
         ("2 versions of the code", {"provenance": provenance(code_hash="e" * 64)}),
         ("2 sets of other packages", {"provenance": provenance(versions={"numpy": "1"})}),

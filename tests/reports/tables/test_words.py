@@ -67,11 +67,17 @@ def test_small_numbers_keep_sign_and_size() -> None:
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(0, ""), (2, "a and b"), (4, "a, b, c and d"), (5, "a, b, c, d and 1 other")],
+    [
+        (0, ""),
+        (2, "a and b"),
+        (4, "a, b, c and d"),
+        (5, "a, b, c, d and e"),
+        (6, "a, b, c, d and 2 others"),
+    ],
 )
 def test_captions_name_a_few(number: int, said: str) -> None:
     """A list of nearly all says nothing."""
-    assert few(list("abcde")[:number]) == said
+    assert few(list("abcdef")[:number]) == said
 
 
 @pytest.mark.parametrize(
