@@ -12,7 +12,7 @@ from gapbench.reports.tables.terminal import signed as signed
 NAMED = 8
 """Up to so many methods are named in a sentence."""
 FEW = 4
-"""Up to so many are named by `few`, before the others are counted."""
+"""Up to so many are named by `few` before two or more others are counted."""
 
 
 def listed(names: list[str]) -> str:
@@ -26,7 +26,7 @@ def named(names: list[str]) -> str:
 
 
 def few(names: list[str]) -> str:
-    """Return names as "a, b and c", the first ones if they are many, with how many others."""
+    """Return names as "a, b and c"; of many the first ones, and how many others there are."""
     others = len(names) - FEW
     return listed([*names[:FEW], f"{others} others"] if others > 1 else names)
 
