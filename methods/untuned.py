@@ -9,7 +9,6 @@ from torch import nn
 
 from gapbench.bench.adaptation.method import Method, MethodConfig
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.models.initial_adapter import fold
 
 
@@ -24,6 +23,5 @@ class Untuned(Method[MethodConfig]):
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Return the model with the initial adapter folded in, if there is one."""
         if backbone.start is not None:
-            with InFull():
-                fold(model, backbone.start)
+            fold(model, backbone.start)
         return model

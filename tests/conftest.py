@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Collect garbage from now on, seldom, and without looking at what stays to the end."""
     gc.freeze()
-    gc.set_threshold(20_000)  # of Python's own 700 objects, a small model alone makes many times
+    gc.set_threshold(20_000)  # one small model passes Python's own threshold, 700, many times
     gc.enable()
 
 

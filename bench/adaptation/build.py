@@ -22,7 +22,7 @@ from gapbench.bench.models import (
     recomputation,
 )
 from gapbench.bench.models.backbone import Backbone, sharing_copy
-from gapbench.bench.models.bf16 import InFull, round_frozen, roundable
+from gapbench.bench.models.bf16 import round_frozen, roundable
 from gapbench.bench.models.deberta import stack_positions
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.models.trained_head import keep_head
@@ -111,8 +111,7 @@ def set_up(
     )
     if plain is not None:
         if backbone.start is not None:
-            with InFull():
-                initial_adapter.fold(plain, backbone.start)
+            initial_adapter.fold(plain, backbone.start)
         head_hooks.attach(plain, cell.task.head)
         start_check.check(method, state, plain, task_data.train)
     return method, state

@@ -120,7 +120,8 @@ def compare(before: Record, now: Record) -> Reproduction:
     """Return the differences between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
-    # Records of older versions lack calibration measures, or tasks of it, that were added later.
+    # Older records lack calibration measures that were added later, and all of them for kinds of
+    # task that had none then.
     fields = old.keys() | {field for field in new if not field.startswith("calibration.")}
     for field in sorted(fields):
         first, second = old.get(field), new.get(field)

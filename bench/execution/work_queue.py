@@ -68,8 +68,8 @@ class WorkQueue:
         self._done = 0
         self._began: float | None = None
         known = [job for job in self._waiting if job.seconds is not None and job.trains]
-        self._spent = sum(job.seconds or 0.0 for job in known)
-        self._spent_cost = sum(job.relative_cost for job in known)
+        self._known_seconds = sum(job.seconds or 0.0 for job in known)
+        self._known_cost = sum(job.relative_cost for job in known)
         self._run_seconds: dict[str, float] = {}  # measured just now, by cell
 
     def __len__(self) -> int:
@@ -118,9 +118,9 @@ class WorkQueue:
             self.left.append(self._part(job, cut))
         if seconds is not None and statuses and not self._deaths[job]:
             self._run_seconds[job.runs[0].cell.hash] = seconds / len(statuses)
-            if job.trains:
-                self._spent += seconds
-                self._spent_cost += job.relative_cost
+            if job.trains and job.seconds is None:
+                self._known_seconds += seconds
+                self._known_cost += job.relative_cost
         self.show()
 
     def died(self, job: Job) -> bool:
@@ -158,9 +158,14 @@ class WorkQueue:
             return self._waiting.popleft()
         now = self._waiting[0].round
         able = (job for job in self._waiting if job.round == now)
-        job = min(able, key=lambda job: self.expected(job) or job.relative_cost)
+        job = min(able, key=self._dearness)
         self._waiting.remove(job)
         return job
+
+    def _dearness(self, job: Job) -> tuple[bool, float, float]:
+        """Return what orders stacks: those of unknown length come last, by their relative cost."""
+        seconds = self.expected(job)
+        return seconds == 0.0, seconds, job.relative_cost
 
     def _fits(self, job: Job) -> bool:
         left_s = self.seconds_left()
@@ -180,4 +185,6 @@ class WorkQueue:
         each = self._run_seconds.get(job.runs[0].cell.hash)
         if each is not None:
             return each * len(job.runs)
-        return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0
+        return (
+            job.relative_cost * self._known_seconds / self._known_cost if self._known_cost else 0.0
+        )

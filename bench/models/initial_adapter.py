@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.safe_parsing import parse_json, read_text
 from gapbench.bench.data.digests import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from gapbench.bench.models.bf16 import InFull
 from gapbench.bench.models.quantized import dequantize_layer, output_rows
 
 PEFT_PREFIX = "base_model.model."
@@ -138,7 +139,8 @@ def fold(model: nn.Module, start: InitialAdapter) -> None:
     """Put an adapter's updates into the weights of a model, which stay frozen."""
     for name, update in start.updates.items():
         layer: Any = dequantize_layer(model, name)
-        rows = update.applied(output_rows(layer).detach()).to(layer.weight.dtype)
+        with InFull():
+            rows = update.applied(output_rows(layer).detach()).to(layer.weight.dtype)
         weight = rows.T.contiguous() if isinstance(layer, Conv1D) else rows
         layer.weight = nn.Parameter(weight, requires_grad=False)
 

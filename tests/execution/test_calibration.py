@@ -98,7 +98,7 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
     assert costs.unmeasured == {cost_key(able[0].cell): f"{type(error).__name__}: {error}"}
 
 
-def test_second_tests_make_another_time_key_run() -> None:
+def test_second_tests_make_another_kind_of_run() -> None:
     """The time of runs that are scored on more tells nothing of runs that are not."""
     cell = make_runs("lora")[0].cell
     test = SecondTest(task=cell.task, data=cell.data)

@@ -266,7 +266,7 @@ def test_under_a_budget_the_cheapest_stack_of_a_round_comes_next(tmp_path: Path)
 
 def test_stack_of_unknown_length_comes_after_one_of_seconds(clock: list[float]) -> None:
     """Nothing that trains was measured; once the time is over, all that waits is left."""
-    unknown = Job(make_runs("lora", (0,)), relative_cost=1e9)
+    unknown = Job(make_runs("lora", (0,)), relative_cost=0.5)
     known, later = (
         Job(make_runs("untuned", (0,)), 2.0, trains=False, round=number) for number in range(2)
     )

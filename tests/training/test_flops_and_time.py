@@ -99,15 +99,11 @@ def test_estimate_is_what_counting_every_step_gives(
     """A few counted steps stand for all, those included that do more than others."""
     folder, data = make_backbone("bert"), random_data(train=160)
     runs = make_runs(name, (0,), configs=[config], steps=24)
-    few, wants = FlopEstimate(), FlopEstimate.wants
-    monkeypatch.setattr(FlopEstimate, "wants", lambda *_: True)
     trainer = train(folder, runs, data, scored=False).trainer
-    every = trainer.flops.counted
-    for done, count in every:
-        if wants(few, done):
-            few.counted.append((done, count))
-    assert len(every) == 24 > len(few.counted)
-    estimate = few.total(trainer.traces[0].work)
+    estimate = trainer.flops.total(trainer.traces[0].work)
+    monkeypatch.setattr(FlopEstimate, "wants", lambda *_: True)
+    every = train(folder, runs, data, scored=False).trainer.flops.counted
+    assert len(every) == 24 > len(trainer.flops.counted)
     assert estimate == pytest.approx(sum(count for _, count in every), rel=1e-3)
 
 
