@@ -1,5 +1,6 @@
 """Answers about results as small objects, with tables and a notebook view."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -38,6 +39,12 @@ class Verdicts:
         if len(found) != 1:
             raise KeyError(f"{task!r} names {len(found)} of {[about(one) for one in every]}")
         return found[0]
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
 
     def __repr__(self) -> str:
         return "".join(map(card_text.text, self.cards)) or "There is no readable run."

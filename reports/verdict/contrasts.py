@@ -1,6 +1,6 @@
 """Differences of rows as contrasts of a verdict, from the families that a study was compared by."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -44,7 +44,7 @@ def contrast(
 
 
 def every(
-    family: Family[str], names: list[str], outcome: Outcome, *, upward: bool, items: Items
+    family: Family[str], names: Sequence[str], outcome: Outcome, *, upward: bool, items: Items
 ) -> dict[tuple[str, str], Contrast]:
     """Return all pairs of rows that a family holds, in the order of their names."""
     known = [name for name in names if name in family.places]
@@ -55,7 +55,7 @@ def every(
 
 
 def to_best(
-    name: str, ranked: list[str], pairs: Mapping[tuple[str, str], Contrast], *, upward: bool
+    name: str, ranked: Sequence[str], pairs: Mapping[tuple[str, str], Contrast], *, upward: bool
 ) -> Contrast | None:
     """Return a row minus the best of the others, whichever that truly is.
 

@@ -84,7 +84,8 @@ def test_verdict_is_that_of_the_report(old: gapbench.Results, tmp_path: Path) ->
     verdict = old.verdict()
     (answer,) = verdict.cards
     assert answer.about.startswith("2 tasks,")
-    assert [each.task for each in verdict.found[0].tasks] == ["syn_sentiment", "syn_choice"]
+    (whole,) = verdict
+    assert [each.task for each in whole.tasks] == ["syn_sentiment", "syn_choice"]
     paths = old.report(tmp_path / "out")
     assert all(path.exists() for path in paths)
     page = re.sub(r"<a [^>]*>|</a>", "", paths[0].read_text())
