@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gapbench.bench.store.judgements import Imported
     from gapbench.bench.tasks.answers import Answers, Test
     from gapbench.reports.results.load import LoadedResults
+    from gapbench.reports.results.selection import Selection
     from gapbench.reports.tables.standing import Standing
 
 
@@ -82,12 +83,8 @@ def export_answers(
         RecordError: if they are not those that were answered.
     """
     from gapbench.bench.data.sources import Sources
-    from gapbench.bench.store.store import Store
     from gapbench.bench.tasks.answers import in_order
-    from gapbench.reports.results.load import load
     from gapbench.reports.results.selection import Selection
-    from gapbench.reports.tables.leaderboard import BOARD
-    from gapbench.reports.tables.summary import summarise
 
     path = Path(to)
     if path.exists():
@@ -97,9 +94,38 @@ def export_answers(
     part = Selection(
         names("tasks", tasks), names("backbones", backbones), names("methods", methods)
     )
+    sources = Sources(None if data is None else Path(data), offline=offline)
+    tests = _answered_tests(results, part, reference)
+    questions = (each for test in tests for each in test.questions(sources, items, seed, form))
+    lines = in_order(questions, seed)
+    if not lines:
+        raise StoreError(
+            f"results folder {results}: there are no pairs, as no row has answers from a seed of "
+            "the reference beside it; name another with --reference, or ask for ratings"
+        )
+    _write(path, lines)
+    pairs = sum("preference" in each for each in lines)
+    asked = {(each["task"], each["item"]) for each in lines}
+    return ExportedAnswers(path, len(lines) - pairs, pairs, len(asked))
+
+
+def _write(path: Path, lines: list[dict[str, Any]]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in lines))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; give another file") from None
+
+
+def _answered_tests(results: str | PathLike[str], part: Selection, reference: str) -> list[Test]:
+    """Return the tests on which shown rows of a part of a results folder have answers."""
+    from gapbench.bench.store.store import Store
+    from gapbench.reports.results.load import load
+    from gapbench.reports.tables.leaderboard import BOARD
+    from gapbench.reports.tables.summary import summarise
+
     loaded = part.of(load(Store(Path(results))))
     summary = summarise(loaded, reference)
-    sources = Sources(None if data is None else Path(data), offline=offline)
     boards = [(board, set(board["name"])) for _, board in summary.groupby(BOARD, sort=False)]
     found = [
         test
@@ -112,22 +138,7 @@ def export_answers(
             "answers; runs write them on tasks of kind generation, and of kind instruction with "
             "the field 'instruction.decoding'"
         )
-    lines = in_order(
-        (each for test in found for each in test.questions(sources, items, seed, form)), seed
-    )
-    if not lines:
-        raise StoreError(
-            f"results folder {results}: there are no pairs, as no row has answers from a seed of "
-            "the reference beside it; name another with --reference, or ask for ratings"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in lines))
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}; give another file") from None
-    pairs = sum("preference" in each for each in lines)
-    asked = {(each["task"], each["item"]) for each in lines}
-    return ExportedAnswers(path, len(lines) - pairs, pairs, len(asked))
+    return found
 
 
 def _tests(results: LoadedResults, standing: Standing, shown: set[str]) -> Iterator[Test]:

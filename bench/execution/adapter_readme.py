@@ -6,6 +6,7 @@ from keyword import iskeyword
 from typing import Any
 
 from gapbench.bench import __version__
+from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task
 from gapbench.bench.execution.model_card import SeedMeans, front_matter, sections
@@ -122,26 +123,32 @@ def _classifying(task: Task, longest: int) -> str:
 
 def _prompting(task: Task, backbone: Backbone) -> str:
     """Return code that writes texts as the run did, or, where it wrote none, reads prompts."""
-    decoding, encodes = getattr(task, "decoding", None), backbone.reader.encoder_decoder
-    if decoding is None:
-        given = 'padding=True, return_tensors="pt"'
-        inputs = f"inputs = tokenizer(prompts, {given})"
-        if not encodes:
-            return f"{inputs}\noutputs = model(**inputs)"
-        begun = beginning(backbone.model())
-        return "\n".join(
-            [
-                "import torch",
-                "",
-                inputs,
-                f"targets = tokenizer(text_target=answers, add_special_tokens=False, {given})",
-                'targets = targets["input_ids"]',
-                f"begun = torch.tensor([{begun}] * len(targets))",
-                "read = torch.cat([begun, targets[:, :-1]], dim=1)",
-                "outputs = model(**inputs, decoder_input_ids=read)",
-                f"logits = outputs.logits[:, {len(begun) - 1} :]  # before each target",
-            ]
-        )
+    decoding = getattr(task, "decoding", None)
+    if decoding is not None:
+        return _writing(task, decoding, backbone)
+    given = 'padding=True, return_tensors="pt"'
+    inputs = f"inputs = tokenizer(prompts, {given})"
+    if not backbone.reader.encoder_decoder:
+        return f"{inputs}\noutputs = model(**inputs)"
+    begun = beginning(backbone.model())
+    return "\n".join(
+        [
+            "import torch",
+            "",
+            inputs,
+            f"targets = tokenizer(text_target=answers, add_special_tokens=False, {given})",
+            'targets = targets["input_ids"]',
+            f"begun = torch.tensor([{begun}] * len(targets))",
+            "read = torch.cat([begun, targets[:, :-1]], dim=1)",
+            "outputs = model(**inputs, decoder_input_ids=read)",
+            f"logits = outputs.logits[:, {len(begun) - 1} :]  # before each target",
+        ]
+    )
+
+
+def _writing(task: Task, decoding: Decoding, backbone: Backbone) -> str:
+    """Return code that writes texts as the run did."""
+    encodes = backbone.reader.encoder_decoder
     # Only `generate` counts positions from the mask, so only it may have padding on the left.
     side = "right" if encodes else "left"
     given = f'padding=True, padding_side="{side}", return_token_type_ids=False, return_tensors="pt"'
@@ -155,8 +162,17 @@ def _prompting(task: Task, backbone: Backbone) -> str:
         lines += ["# the chat template ends an answer with a token of its own"]
         named = backbone.tokenizer.convert_ids_to_tokens(own)
         ends = f"tokenizer.convert_tokens_to_ids({named!r})"
-    settings: dict[str, Any] = {  # some that a checkpoint may have otherwise
-        "eos_token_id": ends,
+    settings = {"eos_token_id": ends, **_generation_settings(decoding, backbone)}
+    asked = ", ".join(f"{name}={value}" for name, value in settings.items())
+    written = "outputs" if encodes else "outputs[:, inputs['input_ids'].shape[1]:]"
+    lines += [f"outputs = model.generate(**inputs, {asked})"]
+    lines += [f"texts = tokenizer.batch_decode({written}, skip_special_tokens=True)"]
+    return "\n".join(lines)
+
+
+def _generation_settings(decoding: Decoding, backbone: Backbone) -> dict[str, Any]:
+    """Return the arguments of `generate`, also of what a checkpoint may set otherwise."""
+    settings: dict[str, Any] = {
         "repetition_penalty": 1.0,
         "do_sample": False,
         "early_stopping": False,
@@ -166,15 +182,12 @@ def _prompting(task: Task, backbone: Backbone) -> str:
         "no_repeat_ngram_size": decoding.no_repeat_ngram,
         "max_new_tokens": decoding.max_new_tokens,
     }
-    if encodes:  # a first token that is forced counts for the library, and no last one is forced
+    if backbone.reader.encoder_decoder:
+        # A first token that is forced counts for the library, and no last one is forced.
         settings["max_new_tokens"] += len(beginning(backbone.model())) - 1
         settings["forced_eos_token_id"] = settings["bad_words_ids"] = None
         settings["encoder_no_repeat_ngram_size"] = 0
-    asked = ", ".join(f"{name}={value}" for name, value in settings.items())
-    written = "outputs" if encodes else "outputs[:, inputs['input_ids'].shape[1]:]"
-    lines += [f"outputs = model.generate(**inputs, {asked})"]
-    lines += [f"texts = tokenizer.batch_decode({written}, skip_special_tokens=True)"]
-    return "\n".join(lines)
+    return settings
 
 
 def _variable(column: str) -> str:

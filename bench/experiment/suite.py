@@ -189,21 +189,8 @@ def _cells(
         named: digest and place of the backbones so far, by name and whether templates count.
     """
     place = f"suite {suite.name!r}: task {entry.task!r}"
-    replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
-    changes = suite.budget.model_dump(exclude=replaced) | entry.budget
     task = _task(entry, folder, place)
-    budget = validate(Budget, changes, f"{place}: budget")
-    if suite.resample == "per_seed" and budget.train_size is None:
-        raise ConfigError(
-            f"{place}: field 'resample' is 'per_seed', but the budget has no 'train_size', so "
-            "every seed would train on all examples; give 'train_size', or set 'resample' to "
-            "'fixed'"
-        )
-    if suite.accumulation > budget.batch_size:
-        raise ConfigError(
-            f"{place}: field 'accumulation' is {suite.accumulation}, but a batch has "
-            f"{budget.batch_size} examples (field 'batch_size' of the budget); give at most that"
-        )
+    budget = _budget(suite, entry, place)
     data, tests = sources.data(task), _second_tests(entry, task, folder, sources, place)
     shared = {
         "task": task,
@@ -226,21 +213,56 @@ def _cells(
     templated = any(each.templated for each in (task, *(test.task for test in tests)))
     for name in entry.backbones or suite.backbones:
         backbone = sources.backbone(name, templated=templated)
-        digest, other = named.setdefault((backbone.name, templated), (backbone.digest, name))
-        if digest != backbone.digest:
-            raise ConfigError(
-                f"{place}: backbones {other!r} and {name!r} would both be called "
-                f"{backbone.name!r} in tables and results; run each into a results folder of its "
-                "own (--backbone, --results), or rename a folder"
-            )
-        if suite.quantization is not None and backbone_gguf(name) is not None:
-            raise ConfigError(
-                f"suite {suite.name!r}: field 'quantization' is {suite.quantization!r}, but the "
-                f"backbone {name!r} is a GGUF file, whose weights would be rounded twice; leave "
-                "the field out, or give the checkpoint that the file was made from"
-            )
+        first = named.setdefault((backbone.name, templated), (backbone.digest, name))
+        _check_backbone(suite, place, name, backbone, first)
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _budget(suite: Suite, entry: TaskEntry, place: str) -> Budget:
+    """Return the budget of a task's runs."""
+    replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
+    changes = suite.budget.model_dump(exclude=replaced) | entry.budget
+    budget = validate(Budget, changes, f"{place}: budget")
+    if suite.resample == "per_seed" and budget.train_size is None:
+        raise ConfigError(
+            f"{place}: field 'resample' is 'per_seed', but the budget has no 'train_size', so "
+            "every seed would train on all examples; give 'train_size', or set 'resample' to "
+            "'fixed'"
+        )
+    if suite.accumulation > budget.batch_size:
+        raise ConfigError(
+            f"{place}: field 'accumulation' is {suite.accumulation}, but a batch has "
+            f"{budget.batch_size} examples (field 'batch_size' of the budget); give at most that"
+        )
+    return budget
+
+
+def _check_backbone(
+    suite: Suite, place: str, given: str, backbone: Fingerprint, first: tuple[str, str]
+) -> None:
+    """Refuse a backbone that tables could not tell from an earlier one, or that is rounded twice.
+
+    Args:
+        suite: the suite.
+        place: task of the suite, for the message.
+        given: how the suite names the backbone.
+        backbone: its identity.
+        first: digest and given name of the first backbone that is called the same in tables.
+    """
+    digest, other = first
+    if digest != backbone.digest:
+        raise ConfigError(
+            f"{place}: backbones {other!r} and {given!r} would both be called "
+            f"{backbone.name!r} in tables and results; run each into a results folder of its "
+            "own (--backbone, --results), or rename a folder"
+        )
+    if suite.quantization is not None and backbone_gguf(given) is not None:
+        raise ConfigError(
+            f"suite {suite.name!r}: field 'quantization' is {suite.quantization!r}, but the "
+            f"backbone {given!r} is a GGUF file, whose weights would be rounded twice; leave "
+            "the field out, or give the checkpoint that the file was made from"
+        )
 
 
 def _require_untrained(place: str, suite: Suite) -> None:
