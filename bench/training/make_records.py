@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from gapbench.bench.config.run import Run, StoredPredictions
-from gapbench.bench.core import signals
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.metrics.base import get as get_metric
@@ -25,13 +23,10 @@ from gapbench.bench.store.record import (
 from gapbench.bench.store.record_io import TEST
 from gapbench.bench.store.store import Predictions
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
-from gapbench.bench.training.fitting import fit, inference_passes
+from gapbench.bench.training.final_scores import Scored, score_second_tests, score_splits
 from gapbench.bench.training.second_tests import ReadyTest
 from gapbench.bench.training.trainer import Trainer, curve_values
-
-Scored = dict[str, tuple[EvalSubset, Outputs]]  # by split; each output is (runs, ...)
 
 
 def blank_record(run: Run, device: torch.device, started: datetime, **fields: Any) -> Record:
@@ -66,16 +61,13 @@ def records(
     Scores are computed from these predictions. A sealed test split has none. Second tests are
     further splits of the record.
     """
-    method, state, task_data = trainer.method, trainer.state, trainer.data
     finished = [i for i, t in enumerate(trainer.traces) if t.diverged is None and t.pruned is None]
-    scored = _score_finished(trainer, tokenizer, finished)
-    tested = _test_finished(trainer, tokenizer, finished, tests)
+    scored = score_splits(trainer, tokenizer, finished)
+    tested = score_second_tests(trainer, tokenizer, finished, tests)
     for position, index in enumerate(finished):
         # Training scored only a subset of each split; another example may still overflow.
         if not all(finite(outputs, position) for _, outputs in scored.values()):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
-    kind = kinds.get(state.task.kind)
-    truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
     made: list[tuple[Record, Predictions]] = []
     for index, (run, trace) in enumerate(zip(trainer.runs, trainer.traces, strict=True)):
         known: dict[str, Any] = {"curve": trace.curve, "cost": _cost(trainer, peak, index)}
@@ -86,31 +78,59 @@ def records(
             known |= {"status": Status.PRUNED, "detail": trace.pruned}
         else:
             position = finished.index(index)
-            known |= _scores(run, scored, position, task_data.eval_split) | {
-                "status": Status.OK,
-                "curve": _with_chosen(trainer, scored, index, position),
-                "train_overlap": dict(task_data.train_overlap),
-                "train_share": task_data.train_share,
-                "truth": truth,
-                "notes": method.diagnostic_values(state, position),
-                "diagnostics": method.diagnostics,
-                "drops": method.drops(method.configs[index]),
-            }
-            chosen_on = known["splits"].get("validation")
-            selected = chosen_on and chosen_on.metrics[run.cell.task.selection]
-            known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
+            known |= _of_finished(trainer, scored, index, position)
             predictions = _predictions(run, scored, position, kept)
-            known["untested"] = {}
-            for ready, outputs in tested:
-                own, name = of_run(outputs, position), ready.test.name
-                known["untested"] |= ready.missing(outputs, position)
-                if name in known["untested"]:  # which says nothing of the other splits
-                    continue
-                known["splits"][name] = ready.scores(own)
-                if kept == "all":
-                    predictions[name] = ready.predictions(own)
-        made.append((blank_record(run, state.axis.device, started, **known), predictions))
+            _add_second_tests(known, predictions, tested, position, kept)
+        made.append((blank_record(run, trainer.state.axis.device, started, **known), predictions))
     return made
+
+
+def _of_finished(trainer: Trainer, scored: Scored, index: int, position: int) -> dict[str, Any]:
+    """Return the fields of a finished run's record.
+
+    Args:
+        trainer: of the stack.
+        scored: outputs of the finished runs, by split.
+        index: of the run in its stack.
+        position: of the run among the finished ones.
+    """
+    run, trace = trainer.runs[index], trainer.traces[index]
+    method, data, task = trainer.method, trainer.data, run.cell.task
+    known = _scores(run, scored, position, data.eval_split)
+    chosen_on = known["splits"].get("validation")
+    return known | {
+        "status": Status.OK,
+        "curve": _with_chosen(trainer, scored, index, position),
+        "checkpoint": Checkpoint(
+            step=trace.best_step,
+            validation_score=chosen_on and chosen_on.metrics[task.selection],
+        ),
+        "train_overlap": dict(data.train_overlap),
+        "train_share": data.train_share,
+        "truth": None if data.sealed else kinds.get(task.kind).best_possible(task, data.test),
+        "notes": method.diagnostic_values(trainer.state, position),
+        "diagnostics": method.diagnostics,
+        "drops": method.drops(method.configs[index]),
+    }
+
+
+def _add_second_tests(
+    known: dict[str, Any],
+    predictions: dict[str, pa.Table],
+    tested: Sequence[tuple[ReadyTest, Outputs]],
+    position: int,
+    kept: StoredPredictions,
+) -> None:
+    """Add what second tests say of a run to the fields of its record and to its predictions."""
+    known["untested"] = {}
+    for ready, outputs in tested:
+        own, name = of_run(outputs, position), ready.test.name
+        known["untested"] |= ready.missing(outputs, position)
+        if name in known["untested"]:  # which says nothing of the other splits
+            continue
+        known["splits"][name] = ready.scores(own)
+        if kept == "all":
+            predictions[name] = ready.predictions(own)
 
 
 def _scores(run: Run, scored: Scored, position: int, eval_split: str) -> dict[str, Any]:
@@ -153,88 +173,6 @@ def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> flo
     train, test = (splits[name].metrics.get(metric) for name in ("train", eval_split))
     sign = 1 if get_metric(metric).higher_is_better else -1
     return None if train is None or test is None else sign * (train - test)
-
-
-def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Scored:
-    """Restore the best parameters of all finished runs and predict every split with them.
-
-    The method first fits what predictions need. Nothing is computed twice: outputs of the chosen
-    point are reused where they are of all examples of a split and the method fits nothing, and so
-    are those of an equal split, such as validation under the protocol `paper`.
-    """
-    if not finished:
-        return {}
-    method, state = trainer.method, trainer.state
-    kind = kinds.get(state.task.kind)
-    signals.check_deadline()
-    _restore(trainer, finished)
-    fit(trainer)
-    passes = inference_passes(trainer)
-    for index in finished:
-        trainer.traces[index].inference_passes = passes
-    scored: Scored = {}
-    for name, subset in trainer.final_subsets.items():
-        signals.check_deadline()
-        equal = [made for other, made in scored.values() if _equal(other, subset)]
-        if not equal:
-            outputs = _outputs(trainer, name, subset, finished)
-            _restore(trainer, finished)
-            with trainer.stopwatch.measure("evaluation", state.axis.active):
-                outputs |= kind.finish(method, state, subset, tokenizer)
-        scored[name] = (subset, equal[0] if equal else outputs)
-    return scored
-
-
-def _test_finished(
-    trainer: Trainer, tokenizer: Any, finished: list[int], tests: Sequence[ReadyTest]
-) -> list[tuple[ReadyTest, Outputs]]:
-    """Predict every second test with the parameters that `_score_finished` has put in place."""
-    made = []
-    for ready in tests if finished else ():
-        signals.check_deadline()
-        with trainer.stopwatch.measure("evaluation", trainer.state.axis.active):
-            made.append((ready, ready.outputs(trainer.method, trainer.state, tokenizer)))
-    return made
-
-
-def _outputs(trainer: Trainer, name: str, subset: EvalSubset, finished: list[int]) -> Outputs:
-    """Return the outputs of all finished runs on a split; only missing ones are computed."""
-    along = trainer.subsets.get(name)
-    known: dict[int, Outputs] = {}
-    whole = along is not None and len(along.examples) == len(subset.examples)
-    if whole and not trainer.method.fits_on:
-        best = {index: trainer.traces[index].best_outputs for index in finished}
-        known = {index: made[name] for index, made in best.items() if name in made}
-    missing = [index for index in finished if index not in known]
-    if missing:
-        _restore(trainer, missing)
-        kind = kinds.get(trainer.state.task.kind)
-        with trainer.stopwatch.measure("evaluation", trainer.state.axis.active):
-            outputs = kind.outputs(trainer.method, trainer.state, subset)
-        if not known:
-            return outputs
-        known |= {index: of_run(outputs, place) for place, index in enumerate(missing)}
-    return {part: np.stack([known[i][part] for i in finished]) for part in known[finished[0]]}
-
-
-def _restore(trainer: Trainer, indices: list[int]) -> None:
-    """Make the stack one of some runs, each at its best parameters."""
-    if trainer.method.trains:
-        rows = [trainer.traces[index].best_row for index in indices]
-        trainer.state.axis.active = tuple(indices)
-        trainer.state.bank.load(torch.stack([row for row in rows if row is not None]))
-
-
-def _equal(one: EvalSubset, other: EvalSubset) -> bool:
-    """Whether two subsets hold the same examples, of the same or of equal splits."""
-    first, second = (
-        {n: v for n, v in vars(each.split).items() if isinstance(v, np.ndarray)}
-        for each in (one, other)
-    )
-    arrays = first.keys() - {"example_ids"}
-    return np.array_equal(one.examples, other.examples) and all(
-        name in second and np.array_equal(first[name], second[name]) for name in arrays
-    )
 
 
 def _with_chosen(trainer: Trainer, scored: Scored, index: int, position: int) -> list[CurvePoint]:
