@@ -108,5 +108,5 @@ def _of_losses(table: pa.Table, metric: str) -> Floats | None:
     moves = tokens * (losses - mean) / tokens.mean()
     if metric == "nll":
         return np.asarray(mean + moves)
-    # Before version 0.2 items of perplexity were not stored.
+    # Early records have no items of perplexity.
     return np.asarray(np.exp(mean) * (1 + moves)) if metric == "perplexity" else None

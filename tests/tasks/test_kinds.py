@@ -5,20 +5,24 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gapbench.bench import metrics
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_files import parse
 from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.data.encoded import EncodedSplit
 from gapbench.bench.metrics import base
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from tests.support.small_suite import CELL
 
 KIND = """
 from typing import ClassVar, Literal
 from gapbench.bench.data.rows import Rows, class_column, text_column
-from gapbench.bench.metrics import classification
+import numpy as np
 from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels
 
 class OrdinalTask(LabelledTask):
@@ -34,8 +38,11 @@ class Ordinal(Labels[OrdinalTask]):
         return Rows(texts, class_column(task, place, table))
 
     def metric_inputs(self, task, outputs, subset):
-        known = classification.inputs(outputs["logits"], subset.targets)
-        return {**known, "ranks": known["labels"]}
+        # The class nearest to the mean, which is often not the most likely one.
+        weights = np.exp(outputs["logits"])
+        means = weights @ np.arange(weights.shape[-1]) / weights.sum(axis=-1)
+        ranks = np.rint(means).astype(np.int64), subset.targets
+        return {"labels": ranks, "ranks": ranks}
 
     def read_outputs(self, task, given, table, rows):
         return {"ranks": (given.classes(task).predicted, rows.targets)}, {}
@@ -77,6 +84,30 @@ def test_new_file_adds_a_kind_and_another_adds_a_metric() -> None:
     assert task.metric.name == list(base.discover())[-1] == "rank_error"
     with pytest.raises(ConfigError, match="'ordinal' belongs to tasks of kind ordinal"):
         parse(fields | {"kind": "classification", "metrics": ["accuracy"]}, "here")
+
+
+@pytest.mark.usefixtures("ordinal")
+def test_items_of_a_new_kind_give_its_scores() -> None:
+    """Stored predictions tell what each item adds, also where labels are no most likely classes."""
+    fields = CELL.task.model_dump() | {"kind": "ordinal", "labels": ["low", "middle", "high"]}
+    task = parse(fields | {"metrics": ["accuracy", "rank_error"]}, "here")
+    kind, names = kinds.get("ordinal"), ["accuracy", "rank_error"]
+    random = np.random.default_rng(0)
+    outputs = {"logits": 3 * random.normal(size=(60, 3))}
+    split = EncodedSplit(
+        input_ids=np.zeros(60, np.int32),
+        offsets=np.arange(61),
+        targets=random.integers(0, 3, 60),
+        example_ids=np.arange(60),
+        pad_id=0,
+    )
+    subset = EvalSubset.of(split)
+    scored = kind.score(task, outputs, subset, names).metrics
+    likely = float((outputs["logits"].argmax(axis=-1) == split.targets).mean())
+    assert scored["accuracy"] != likely
+    stored = ItemTable(kind.predictions(task, outputs, subset, names))
+    for name in names:
+        assert stored.checked(name, scored[name]) is not None
 
 
 def test_fields_of_other_kinds_may_be_none_as_in_early_records() -> None:

@@ -19,6 +19,7 @@ from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts
 from gapbench.bench.data.rows import Rows, Table
 from gapbench.bench.metrics.base import Inputs, Metric, compute
 from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Calibration, Scores, SplitScores, Truth
 from gapbench.bench.store.record_io import ITEM
 
@@ -187,15 +188,16 @@ class TaskKind(ABC, Generic[TaskT]):
         """Return the stored table of one run and split: `table` and example-wise score values.
 
         The latter are a column ``item_<metric>`` for each of the named metrics, except those that
-        reports compute from the columns ``label`` and ``logit_0``, ``logit_1``, ...
+        reports compute from the columns ``label`` and ``logit_0``, ``logit_1``, ... A kind that
+        takes its labels from the logits in a way of its own has a column for these too.
         """
         table, inputs = self.table(outputs, subset), self.metric_inputs(task, outputs, subset)
+        computed = ItemTable(table)
         for metric in map(get_metric, names):
-            if metric.measures not in {"labels", "values"}:
-                values = self.item_values(metric, inputs, subset)
-                if values is not None:
-                    column = pa.array(values.astype(np.float32))
-                    table = table.append_column(f"{ITEM}{metric.name}", column)
+            values = self.item_values(metric, inputs, subset)
+            if values is not None and not _are_told(computed, metric, values):
+                column = pa.array(values.astype(np.float32))
+                table = table.append_column(f"{ITEM}{metric.name}", column)
         return table
 
     def item_values(
@@ -239,6 +241,14 @@ class InitKind(ABC):
         Raises:
             DataError: if the labels do not fit this kind.
         """
+
+
+def _are_told(computed: ItemTable, metric: Metric, values: NDArray[np.float64]) -> bool:
+    """Whether reports compute these values from a table of labels and logits."""
+    if metric.measures not in {"labels", "values"}:
+        return False
+    found = computed.values(metric.name)
+    return found is not None and np.allclose(found, values, equal_nan=True)
 
 
 def rows_of(counts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
