@@ -20,12 +20,12 @@ from gapbench.bench.store.store import Store
 from tests.support.small_suite import (
     PROCESSES,
     SmallSuite,
+    begin,
     call,
     hasten_workers,
     make,
     numbers,
     run_command,
-    start,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -114,12 +114,14 @@ def test_interrupted_run_ends_with_130_and_goes_on(
     budget = BUDGET | {"steps": 150, "evaluations": 15}
     small = make(tmp_path / "small", make_backbone("bert"), methods=METHODS[:3], budget=budget)
     command = ("run", *small.running, "--stack", "1")
-    process = start(*command, "--workers", workers)
-    while not small.records() and process.poll() is None:
+    process = begin(tmp_path / "out", *command, "--workers", workers)
+    assert process.pid is not None
+    while not small.records() and process.is_alive():
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # the terminal signals every process
-    _, progress = process.communicate()
-    assert process.returncode == 130, progress
+    process.join()
+    progress = (tmp_path / "out.err").read_text()
+    assert process.exitcode == 130, progress
     assert progress.endswith("gapbench: interrupted; run the same command again to resume\n")
     assert "Traceback" not in progress
     store = Store(small.results)

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -289,19 +288,3 @@ def _lead(environment: dict[str, str], out: Path, *arguments: object) -> None:
     os.setpgrp()
     os.environ.update(environment)
     run_command(out, *arguments)
-
-
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    """Start a command with one thread in a Python of its own, in a process group of its own.
-
-    Where that Python is not what a test is about, `begin` takes a fraction of the time.
-    """
-    return subprocess.Popen(
-        [sys.executable, "-m", "gapbench", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
