@@ -78,7 +78,7 @@ def test_runs_end_well_where_nobody_reads(small: SmallSuite, redirection: str) -
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", ["--version", "--help", "run --help", "list methods", "list"])
+@pytest.mark.parametrize("command", ["--version", "--help", "run --help", "list metrics", "list"])
 def test_output_that_nobody_takes_is_told_once(command: str, unbuffered: str) -> None:
     """A reader that has gone is no error, a full disk is one; Python adds nothing at the end."""
     words = [sys.executable, "-m", "gapbench", *command.split()]
