@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from gapbench.bench.config import task_files
 from gapbench.bench.config.run import Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.sources import Sources
@@ -121,7 +122,9 @@ def test_readme_writes_texts_as_the_run_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With its beams, and without the end that this tokenizer puts behind a prompt."""
-    small = make(tmp_path / "small", "tiny-decoder", tasks=["syn_data2text"], methods=["lora"])
+    task = task_files.load("syn_data2text").model_dump(mode="json", exclude_unset=True)
+    task["source"]["sizes"]["test"] = 24  # texts are written for all of them
+    small = make(tmp_path / "small", "tiny-decoder", tasks=[task], methods=["lora"])
     flags = ("--seeds", 1)
     assert call(capsys, "run", *small.running, *flags).code == 0
     (path,) = (small.results / "runs").rglob("seed-0.json")

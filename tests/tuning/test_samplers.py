@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,19 @@ from gapbench.bench.tuning.space import START
 from tests.support.planted_study import SPACE, carry_out, plan, session
 from tests.support.small_suite import REPOSITORY
 
+Drawn = Callable[[str | None], list[Mapping[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
+    """Return a function that gives the trials of a sampler, or where none is named; once each."""
+
+    @cache
+    def drawn(name: str | None) -> list[Mapping[str, Any]]:
+        return _drawn(tmp_path_factory.mktemp("drawn"), **({"sampler": name} if name else {}))
+
+    return drawn
+
 
 def _drawn(folder: Path, **search: Any) -> list[Mapping[str, Any]]:
     opened = session(plan(24, **search), folder)
@@ -27,10 +41,11 @@ def _drawn(folder: Path, **search: Any) -> list[Mapping[str, Any]]:
 
 @pytest.mark.parametrize("name", samplers.classes())
 @pytest.mark.filterwarnings("error")
-def test_every_sampler_draws_trials_inside_the_space_that_differ(name: str, tmp_path: Path) -> None:
+def test_every_sampler_draws_trials_inside_the_space_that_differ(
+    name: str, drawn_once: Drawn
+) -> None:
     """Two waves beyond the first eight trials, which are the same for all samplers."""
-    drawn = _drawn(tmp_path / name, sampler=name)
-    usual = _drawn(tmp_path / "usual")
+    drawn, usual = drawn_once(name), drawn_once(None)
     assert len(drawn) == 24
     assert drawn[:START] == usual[:START]
     assert (drawn[START:] == usual[START:]) == (name == samplers.DEFAULT)
@@ -44,9 +59,9 @@ def test_every_sampler_draws_trials_inside_the_space_that_differ(name: str, tmp_
 
 
 @pytest.mark.parametrize("name", ["gp", "cmaes"])
-def test_same_seed_draws_the_same_trials(name: str, tmp_path: Path) -> None:
+def test_same_seed_draws_the_same_trials(name: str, tmp_path: Path, drawn_once: Drawn) -> None:
     """A sampler that is made anew for every trial is as good as its seed."""
-    assert _drawn(tmp_path / "a", sampler=name) == _drawn(tmp_path / "b", sampler=name)
+    assert drawn_once(name) == _drawn(tmp_path, sampler=name)
 
 
 def test_default_sampler_keeps_the_names_of_studies() -> None:
