@@ -132,9 +132,10 @@ def _put_letters(axis: Axes, board: Board) -> None:
 
 
 def _finding(board: Board) -> str:
-    # Rows that are not ranked stand last, whatever they reach.
     scored = [row for row in board.rows if pd.notna(row.score)]
-    ordered = sorted(scored, key=lambda row: row.score, reverse=board.upward)
+    compared = [row for row in scored if board.verdict[row.name].compared] or scored
+    ordered = sorted(compared, key=lambda row: row.score, reverse=board.upward)
     best, worst = ordered[0], ordered[-1]
     ends = f"{best.name} with {number(best.score)} to {worst.name} with {number(worst.score)}"
-    return f"Mean test {board.metric} on {best.task} reaches from {ends}."
+    of = "" if len(compared) == len(scored) else " of the methods that are compared"
+    return f"Mean test {board.metric} on {best.task}{of} reaches from {ends}."

@@ -153,6 +153,8 @@ def _points(board: Board, column: str) -> list[Point]:
 def _finding(board: Board) -> str:
     """Say which methods no other one beats in both score and gap."""
     table = board.table.dropna(subset=["generalization_gap", "score"])
+    compared = [board.verdict[row.name].compared for row in rows(table)]
+    table = table[compared] if any(compared) else table
     if table.empty:
         return f"Scores on {board.rows[0].task} against their cost."
     worth = table["score"].to_numpy() * (1 if board.upward else -1)
@@ -164,6 +166,6 @@ def _finding(board: Board) -> str:
         if not ((worth > own) & (gaps <= gap)).any()
     ]
     return (
-        f"On {board.rows[0].task}, no other method has both a better mean {board.metric} and a "
-        f"narrower mean gap than {few(best)}."
+        f"On {board.rows[0].task}, {few(best)} {'is' if len(best) == 1 else 'are'} the best "
+        f"trade-off: no other compared method has a better mean {board.metric} at as narrow a gap."
     )

@@ -63,9 +63,11 @@ def curves(board: Board) -> FigureArtifact | None:
     title = (
         f"Along training, {board.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where the test loss "
-        "turns up, a method overfits. Train and test are samples here, of about 128 examples at "
-        "most, so that their levels differ from those of all; the gap is of all, at the chosen "
-        "checkpoints." + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
+        f"turns up, a method overfits: clearly, if it and the validation loss both rise by {_RISE} "
+        f"in the mean of at least {_SEEDS} seeds, and with each of them. Train and test are "
+        "samples here, of about 128 examples at most, so that their levels differ from those of "
+        "all; the gap is of all, at the chosen checkpoints."
+        + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
     )
     if not all(_alike(_stored(drawn, row)) for row in drawn.rows):
         title += _UNLIKE
@@ -103,17 +105,15 @@ def _finding(board: Board) -> str:
     task = board.rows[0].task
     if not rose:
         return (
-            f"On {task}, no method clearly overfits: of none do test and validation loss both end "
-            f"{_RISE} or more above where the test loss was lowest, in the mean of at least "
-            f"{_SEEDS} seeds, of which each rises."
+            f"On {task}, no method clearly overfits: for none do the losses of test and validation "
+            "both end clearly above where the test loss was lowest."
         )
     most = max(rose, key=rose.__getitem__)
     return (
         f"On {task}, {len(rose)} of {len(rises)} methods clearly overfit"
         f"{'s' if len(rose) == 1 else ''}: "
-        f"{few(list(rose))}. With every seed, the test loss ends above its lowest point, by the "
-        f"most for {most} (mean {number(rose[most])}), and the validation loss above where it was "
-        "then."
+        f"{few(list(rose))}. The test loss turns up again with every seed, most for {most}: it "
+        f"ends {number(rose[most])} above its lowest point in the mean."
     )
 
 

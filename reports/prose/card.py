@@ -131,7 +131,9 @@ def _certainty(verdict: Verdict) -> str:
         others = [each for each in ranked if each.name != verdict.reference]
         twins = [each.name for each in others if _identical(each)]
         names = [each.name for each in others if each.name not in twins]
-        beside = f" {listed(twins)}: identical to it on every seed." if twins else ""
+        are = "is" if len(twins) == 1 else "are"
+        same = f"identical to {verdict.reference} on every seed"
+        beside = f" {listed(twins)} {are} {same}." if twins else ""
         if verdict.ruled_out <= 0:
             said = f"{verdict.reference} is shown to be better than {_whom(verdict)}"
             return f"{said} {_TOGETHER}.{beside}"
@@ -161,7 +163,8 @@ def _ahead(verdict: Verdict, best: Entry | None) -> str:
         return ""
     beaten = [each.name for each in others if best.name in each.beaten_by]
     if not beaten:
-        return f"No difference between {best.name} and the other methods is shown {_TOGETHER}."
+        what = f"No difference in {metric(verdict)} between {best.name} and the other methods"
+        return f"{what} is shown {_TOGETHER}."
     whom = f"all {len(others)} others" if len(beaten) == len(others) > 1 else few(beaten)
     return f"{best.name} is shown to be better than {whom} {_TOGETHER}."
 

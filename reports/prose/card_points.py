@@ -24,7 +24,6 @@ _BESIDE: dict[tuple[Outcome, Claim], str] = {
 _MOST_SETTINGS, _MOST_COUNTED = 8, 4
 COUNTED = 0.05
 """Share by which operations differ to be worth a word."""
-_EXPECTED = (*RANKED, "untrained")
 
 
 def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -38,7 +37,7 @@ def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "Does training help?", _learned(verdict)
     yield "What would change this", what_would_change(verdict)
     yield "Read with care", " ".join(_cautions(verdict))
-    commands = dict.fromkeys(command for each in _out(verdict) for command in each.commands)
+    commands = dict.fromkeys(command for each in verdict.kept_out for command in each.commands)
     yield COMPLETE, "\n".join(commands)
 
 
@@ -80,7 +79,7 @@ def _ties(verdict: Verdict) -> str:
         return f"Only {verdict.ties[0]} can be judged, so there is nothing to compare it with."
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
     several = len(verdict.ties) + bool(verdict.recommended) > 1
-    equal = " No difference between these is shown." if several else ""
+    equal = f" No difference in {metric(verdict)} between these is shown." if several else ""
     return f"{said}.{equal} {hidden}".rstrip()
 
 
@@ -134,6 +133,9 @@ def _learned(verdict: Verdict) -> str:
     if not known:
         return _untested(verdict)
     if verdict.learned:
+        own = [verdict.gains.get((verdict.recommended, each.second)) for each in known]
+        of_advised = [each for each in own if each is not None and each.claim == "better"]
+        known = of_advised if len(of_advised) == len(known) else known
         gains = [advantage(each, verdict) for each in known]
         said = listed([f"than {each.second} by {change(each)}" for each in gains])
         return f"Yes: {known[0].first} is shown to be better {said}."
@@ -153,11 +155,6 @@ def _untested(verdict: Verdict) -> str:
     return f"Not tested: no row that trains nothing ({' or '.join(FLOORS)}) was run{where}."
 
 
-def _out(verdict: Verdict) -> list[Entry]:
-    """Return the rows that are not compared although they were meant to be."""
-    return [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
-
-
 def _cautions(verdict: Verdict) -> Iterator[str]:
     """Yield what a reader should know before believing the answer."""
     if on_one_scale(verdict):
@@ -165,14 +162,15 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
     if verdict.protocol == "paper":
         yield "Checkpoints were chosen on the test split, so scores are too good."
     best = next((e.name for e in verdict.entries if e.compared and not e.beaten_by), "")
-    of_shown = " of those shown" if verdict.hidden else ""
+    out = verdict.kept_out
+    of = " of those shown" if verdict.hidden else " of those compared" if out else ""
     if best and verdict.optimism and verdict.optimism >= 0.0005:
         yield (
-            f"Expect {best}, which has the best mean{of_shown}, to be about "
+            f"Expect {best}, which has the best mean{of}, to be about "
             f"{number(verdict.optimism)} worse in a repeat: the best of several owes part of its "
             "lead to chance."
         )
-    if out := _out(verdict):
+    if out:
         yield f"Not compared: {by_reason(out, several=not verdict.task)}."
     counted = [each for each in verdict.entries if each.why and each.status in RANKED]
     yield from (f"{each.name}: {each.why}." for each in counted[:_MOST_COUNTED])

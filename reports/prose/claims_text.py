@@ -10,6 +10,7 @@ from gapbench.bench.core.errors import printable
 from gapbench.reports.claims.judge import JudgedClaim, Ruling
 from gapbench.reports.tables.published import DIGITS
 from gapbench.reports.tables.terminal import WIDTH, number
+from gapbench.reports.tables.words import signed
 
 METRICS = {
     "score": "test score",
@@ -25,12 +26,17 @@ RULINGS: tuple[Ruling, ...] = get_args(Ruling)
 def format_claims(judged: Sequence[JudgedClaim]) -> str:
     """Return claims as plain text of at most `WIDTH` columns, the tested ones first."""
     lines = []
-    for each in sorted(judged, key=lambda each: RULINGS.index(each.ruling)):
+    for each in sorted(judged, key=clearest_first):
         lines += [f"{each.claim.id}: {ruling(each)}", *_indented(each.claim.text)]
         lines += [line for part in evidence(each) for line in _indented(part)]
         lines.append("")
     lines += [line for part in (summary(judged), how(judged)) for line in wrap(part, WIDTH)]
     return "\n".join(map(printable, lines))
+
+
+def clearest_first(judged: JudgedClaim) -> int:
+    """Return the place of a claim among others by its ruling."""
+    return RULINGS.index(judged.ruling)
 
 
 def ruling(judged: JudgedClaim) -> str:
@@ -45,7 +51,7 @@ def evidence(judged: JudgedClaim) -> list[str]:
     claim, pair = judged.claim, judged.pair
     said = [f"{compared(judged)} Source: {claim.source}, {claim.place} ({claim.certainty})."]
     if pair is not None:
-        effect = f"{number(pair.difference)}"
+        effect = signed(pair.difference)
         if pair.low is not None:
             effect += f" ({number(pair.low)} .. {number(pair.high)})"
         tasks = "1 task" if len(judged.tasks) == 1 else f"{len(judged.tasks)} tasks"
@@ -59,7 +65,7 @@ def evidence(judged: JudgedClaim) -> list[str]:
         size = f"a difference of {number(judged.matters)} in {METRICS[claim.metric]}"
         said.append(_seeds(needed, f"{size} between these two"))
     if judged.others:
-        said.append(other_rows(judged))
+        said.append(other_rows([judged]))
     if judged.missing:
         said.append(f"Missing: {'; '.join(judged.missing)}.")
     return said
@@ -79,9 +85,10 @@ def published(judged: JudgedClaim) -> str:
     return "" if size is None else f"; published {number(size, DIGITS)}"
 
 
-def other_rows(judged: JudgedClaim) -> str:
-    """Return a sentence that names rows of the two methods which were not judged."""
-    return f"Not judged, with other settings: {'; '.join(judged.others)}."
+def other_rows(judged: Sequence[JudgedClaim]) -> str:
+    """Return a sentence that names rows of the methods which no claim was judged by, "" if none."""
+    names = dict.fromkeys(name for each in judged for name in each.others)
+    return f"Not judged, with other settings: {'; '.join(names)}." if names else ""
 
 
 def summary(judged: Sequence[JudgedClaim]) -> str:
@@ -107,8 +114,7 @@ def how(judged: Sequence[JudgedClaim]) -> str:
         "most 1 of 20 such folders would show or contradict any claim of a difference. These "
         "intervals are a family of their own and share its confidence by the number of claims, so "
         "that they may be wider than those of the answer: a difference that is shown there can be "
-        "underpowered here. The seeds that a claim needs are for its two methods in its measure, "
-        "those in the answer for the score of a method whose variance is average."
+        "underpowered here."
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 GLOSSARY: Mapping[str, str] = {
     "score": "The main metric on test items that no training and no choice has used, mean over "
     "seeds.",
+    "accuracy": "The share of test items that are answered rightly.",
     "generalization gap": "Train score minus test score, turned round where lower is better: how "
     "much better a model does on what it has seen.",
     "calibration error (ECE)": "How far stated confidence and the share of right answers lie "
@@ -15,8 +16,8 @@ GLOSSARY: Mapping[str, str] = {
     "temperature scaling": "Dividing a model's outputs by a number, fitted on validation, so that "
     "its confidence fits; above 1 the model was overconfident.",
     "Brier score": "The mean squared error of the stated probabilities; lower is better.",
-    "NLL": "Negative log-likelihood: the mean surprise at the right answers, in nats; lower is "
-    "better.",
+    "NLL": "Negative log-likelihood: how little probability a model gave to the right answers, "
+    "on a logarithmic scale; lower is better.",
     "reference": "The method that all others are compared with, plain LoRA unless the suite names "
     "another.",
     "seed": "A number that fixes all chance in a training run; several seeds show how far chance "
@@ -39,6 +40,12 @@ GLOSSARY: Mapping[str, str] = {
     "majority": "Answers the most frequent class of the training set, or the mean, whatever it is "
     "asked.",
     "backbone": "The pretrained model, whose own weights stay frozen in all but full fine-tuning.",
+    "rank": "Width of the small matrices that an adapter trains in each layer: more rank, more "
+    "trained numbers.",
+    "alpha": "Factor of an adapter's change to the weights, divided by the rank.",
+    "learning rate": "Size of the steps of training.",
+    "targets": "Layers that get an adapter; by default the query and value projections of the "
+    "attention.",
     "passes": "Times that the model is run on each test item; ensembles take several.",
     "training cost": "Floating-point operations of training, which do not depend on the machine.",
     "peak memory": "The most memory in use at once; runs that train together share it.",
@@ -47,6 +54,7 @@ GLOSSARY: Mapping[str, str] = {
 
 _FORMS: Mapping[str, str] = {
     "score": "scores?",
+    "accuracy": "accuracy",
     "generalization gap": "generalization gap",
     "calibration error (ECE)": r"calibration error(?: \(ECE\))?|ECE",
     "reliability diagram": "reliability diagrams?",
@@ -68,6 +76,10 @@ _FORMS: Mapping[str, str] = {
     "untuned": "untuned",
     "majority": "majority",
     "backbone": "backbones?",
+    "rank": "rank",
+    "alpha": "alpha",
+    "learning rate": "learning rates?",
+    "targets": "targets",
     "passes": "(?:inference |forward )?passes",
     "training cost": "training cost|FLOPs",
     "peak memory": "peak memory",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gapbench.reports.prose.card_points import COUNTED
 from gapbench.reports.prose.headline import headline
+from gapbench.reports.prose.phrases import metric
 from gapbench.reports.tables.words import times
 from gapbench.reports.verdict.compare import Compared, Difference
 from gapbench.reports.verdict.model import Verdict
@@ -39,7 +40,7 @@ def _between(each: Difference, first: str, second: str) -> str:
     if found.withheld:
         return f"{first} and {second} cannot be compared: {found.withheld}."
     if not found.claim:
-        return f"No difference between {first} and {second} is shown."
+        return f"No difference in {metric(each.verdict)} between {first} and {second} is shown."
     better, worse = (first, second) if found.claim == "better" else (second, first)
     return f"{better} is shown to be better than {worse}."
 

@@ -76,8 +76,8 @@ def design(found: Design) -> str:
     else:
         upto = f" to {number(most)}" if isfinite(most) else " or more"
         said = (
-            f"Differences to the reference below about {number(least)}{upto} are often missed by a "
-            f"study of this size ({seeds}); four in five would find one as large."
+            f"A study of this size ({seeds}) finds a difference to the reference of about "
+            f"{number(least)}{upto} four times in five; smaller ones it often misses."
         )
     least_seeds, most_seeds = found.seeds
     if isnan(found.matters):

@@ -5,6 +5,7 @@ import pandas as pd
 from gapbench.reports.document.columns import facets, read, table, title, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Part, Row, Section, Subheading, Text
+from gapbench.reports.prose.not_compared import by_reason
 from gapbench.reports.tables.leaderboard import PAPER, rows
 from gapbench.reports.tables.row_status import that_train
 from gapbench.reports.tables.terminal import label, place
@@ -67,8 +68,7 @@ def _left_out(evidence: Evidence) -> list[str]:
     found = []
     if references := sorted(set(scored["method"]) - set(trained["method"])):
         found.append(f"Not ranked, since nothing is trained: {listed(references)}.")
-    if single := int((trained["n_seeds"] == 1).sum()):
-        found.append(f"{single} of {len(trained)} rows: one seed gives no interval and no rank.")
+    found += _not_compared(evidence)
     if unequal := [title(board) for board in evidence.boards if _unequal(board)]:
         found.append(f"{listed(unequal)}: rows differ in their seeds; pairs meet on common ones.")
     strays = evidence.results.runs["suite"] == ""
@@ -78,6 +78,15 @@ def _left_out(evidence: Evidence) -> list[str]:
             "run: no plan wants it; it is" if count == 1 else "runs: no plan wants them; they are"
         )
         found.append(f"{count} {said} compared apart.")
+    return found
+
+
+def _not_compared(evidence: Evidence) -> list[str]:
+    """Name the rows that a verdict keeps out of its comparisons, with the reason, task by task."""
+    found = []
+    for board, verdict in zip(evidence.boards, evidence.by_board, strict=True):
+        if verdict.kept_out:
+            found.append(f"{title(board)}: {by_reason(verdict.kept_out, several=False)}.")
     return found
 
 

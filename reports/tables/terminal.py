@@ -276,7 +276,7 @@ def memory(value: Any) -> str:
     if value is None or pd.isna(value):
         return ""
     mib = value / 2**20
-    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.2f} GiB"
 
 
 def duration(value: Any) -> str:
@@ -288,7 +288,9 @@ def duration(value: Any) -> str:
         return less if value else "0 s"
     if value < 100:
         return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
-    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
+    if value < 6000:
+        return f"{value / 60:.0f} min" if value >= 600 else f"{value / 60:.1f} min"
+    return f"{value / 3600:.1f} h"
 
 
 def fitted(name: str, width: int) -> str:

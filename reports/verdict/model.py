@@ -259,6 +259,15 @@ class Verdict:
         return uncompared(self[first], self[second], outcome)
 
     @property
+    def kept_out(self) -> tuple[Entry, ...]:
+        """The rows that are not compared although they were meant to be."""
+        return tuple(
+            each
+            for each in self.entries
+            if each.why and not each.compared and each.status != "untrained"
+        )
+
+    @property
     def everything(self) -> tuple["Verdict", ...]:
         """This verdict and those on its single tasks."""
         return (self, *self.tasks)

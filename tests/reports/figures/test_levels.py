@@ -42,8 +42,8 @@ def test_equal_methods_have_no_letters(tmp_path: Path) -> None:
     assert "letter" not in artifact.title
 
 
-def test_finding_names_the_ends_whatever_is_ranked(tmp_path: Path) -> None:
-    """A row that failed stands last, and need not be the worst."""
+def test_finding_names_the_ends_of_compared_rows(tmp_path: Path) -> None:
+    """A row that lost a seed has the best mean; it stands last and is no end, and that is said."""
     fates = {("dora", 2): Status.DIVERGED}
     levels_of = {"lora": 1.0, "bitfit": 2.0, "dora": 4.0}
     write(tmp_path, levels_of, fates=fates)  # nothing untrained stands in for the lost seed
@@ -51,7 +51,9 @@ def test_finding_names_the_ends_whatever_is_ranked(tmp_path: Path) -> None:
     artifact = levels(board)
     assert artifact is not None
     assert board.rows[-1].name == "dora"
-    said = artifact.finding.partition(" reaches from ")[2]
-    scores = sorted(board.rows, key=lambda row: row.score)
-    assert said.startswith(scores[-1].name)
-    assert f" to {scores[0].name} with" in said
+    whose, _, said = artifact.finding.partition(" reaches from ")
+    assert whose.endswith(" of the methods that are compared")
+    worst, best, highest = sorted(board.rows, key=lambda row: row.score)
+    assert highest.name == "dora"
+    assert said.startswith(best.name)
+    assert f" to {worst.name} with" in said

@@ -97,7 +97,7 @@ def test_each_seed_has_a_lowest_point_of_its_own(tmp_path: Path) -> None:
     losses = [[0.7, 0.4, 0.45, 0.5], [0.7, 0.6, 0.4, 0.5], [0.7, 0.6, 0.4, 0.5]]
     found = _ended(tmp_path, losses, losses)
     assert "1 of 1 methods clearly overfits: lora." in found
-    assert "(mean 0.100)" in found
+    assert "ends 0.100 above its lowest point in the mean" in found
 
 
 def test_two_seeds_are_too_few_to_say_that_a_method_overfits(tmp_path: Path) -> None:

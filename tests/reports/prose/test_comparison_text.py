@@ -17,8 +17,8 @@ def said(root: Path, first: str, second: str) -> str:
 def test_power_is_told_of_pairs_with_the_reference_alone(tmp_path: Path) -> None:
     """Between two others it is another, which is not known."""
     write(tmp_path, ALIKE)
-    assert "Differences to the reference below" in said(tmp_path, "dora", "lora")
-    assert "Differences to the reference" not in said(tmp_path, "dora", "head")
+    assert "finds a difference to the reference" in said(tmp_path, "dora", "lora")
+    assert "difference to the reference" not in said(tmp_path, "dora", "head")
 
 
 def test_identical_rows_are_called_so() -> None:
@@ -27,7 +27,7 @@ def test_identical_rows_are_called_so() -> None:
     assert "On 1 they are identical." in words
     assert "are identical on every seed." in words
     assert "cannot be compared" not in words
-    assert "Differences to the reference" not in words
+    assert "difference to the reference" not in words
 
 
 def test_answer_of_the_verdict_is_told_of_the_two(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_answer_of_the_verdict_is_told_of_the_two(tmp_path: Path) -> None:
     (answer,) = other.content["answers"]
     assert (answer["recommended"], answer["training"]) == ("dora", 1.0)
     assert (
-        "No difference between lora and head is shown. Training costs about the same."
+        "No difference in accuracy between lora and head is shown. Training costs about the same."
         in answer["said"]
     )
     assert "the data show no difference" in other.conclusion

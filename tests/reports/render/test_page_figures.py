@@ -79,7 +79,9 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     printed = figure.locator("svg").inner_html()
     up, across = figure.get_by_role("combobox").all()
     across.select_option("peak_memory_bytes")
-    expect(figure.locator("figcaption")).not_to_contain_text("no other method", use_inner_text=True)
+    expect(figure.locator("figcaption")).not_to_contain_text(
+        "no other compared method", use_inner_text=True
+    )
     assert not any("K" in each for each in figure.locator("svg > text").all_text_contents())
     across.select_option("train_seconds")
     up.select_option("ece")
@@ -97,7 +99,9 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     for choice in (across, up):
         choice.select_option("")
     assert figure.locator("svg").inner_html() == printed
-    expect(figure.locator("figcaption")).to_contain_text("no other method", use_inner_text=True)
+    expect(figure.locator("figcaption")).to_contain_text(
+        "no other compared method", use_inner_text=True
+    )
 
 
 def test_arrow_keys_go_from_mark_to_mark(open_page: Open, report: Path) -> None:

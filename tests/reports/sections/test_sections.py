@@ -117,14 +117,15 @@ def _unequal_seeds(store: Store) -> None:
             _unequal_seeds,
             [
                 "Not ranked, since nothing is trained: majority.",
-                "syn_sentiment on tiny-bert (suite q",
+                "syn_sentiment on tiny-bert (suite quickstart): lora (2 of 3 seeds",
+                "syn_sentiment on tiny-bert (suite quickstart): rows differ in their seeds",
             ],
         ),
         (
             _one_seed,
             [
                 "Not ranked, since nothing is trained: majority.",
-                "1 of 4 rows: one seed",
+                "syn_sentiment on tiny-bert (in no suite): lora_dropout (one seed,",
                 "1 run: no plan wants it",
             ],
         ),

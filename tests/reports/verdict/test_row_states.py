@@ -254,7 +254,7 @@ def test_identical_predictions_have_their_own_reason(
     shown = card(found)
     if others:  # which still rule something out, and stand beside the answer
         assert found.ruled_out is not None
-        assert "bitfit: identical to it on every seed." in shown.certainty
+        assert "bitfit is identical to lora on every seed." in shown.certainty
         assert f"any of the {len(others)} others is better by more than" in shown.certainty
         assert "bitfit" not in {name for name, _ in shown.heads}
     else:
