@@ -143,7 +143,7 @@ def best_possible(
     """
     hashes = [run for ok in board["ok_runs"] for run in ok.values()]
     runs = evidence.results.runs
-    runs = runs[runs["run_hash"].isin(hashes)].dropna(subset=["bayes_score"])
+    runs = runs[runs["run_hash"].isin(hashes) & runs["bayes_score"].notna()]
     if runs.empty:
         return None
     best = {heading: runs[f"bayes_{measure}"].iloc[0] for heading, measure in known.items()}

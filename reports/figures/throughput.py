@@ -111,10 +111,10 @@ def machines(boards: Sequence[Board]) -> list[str]:
 
 def _measured(board: Board, machine: str) -> pd.DataFrame:
     """Return the measures of a board's rows on one machine, in their units, in report order."""
-    steps = board.runs["steps"].astype("float64")
+    steps = board.runs.groupby("config_hash")["steps"].median()
     found = []
     for row in (row for row in board.rows if row.machine == machine):
-        made = steps.reindex(list(row.ok_runs.values())).median()
+        made = _float(steps.get(row.config_hash))
         values = {
             "tokens_per_second": _float(row.tokens_per_second),
             "milliseconds_per_step": 1000 * _float(row.train_seconds) / made if made else np.nan,

@@ -92,10 +92,11 @@ class Plan:
         return _least(lambda effect: self.power(effect, n_seeds) >= POWER, 0.0, high)
 
     def _seeds(self, effect: float) -> float:
+        # Asked first: where items alone leave too much open, none of the fewer needs a threshold.
+        if self.power(effect, MOST_SEEDS) < POWER:
+            return math.inf
         high = 2
         while self.power(effect, high) < POWER:
-            if high == MOST_SEEDS:
-                return math.inf
             high = min(2 * high, MOST_SEEDS)
         low = max(high // 2, 1)
         while high - low > 1:
