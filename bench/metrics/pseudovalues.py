@@ -109,9 +109,7 @@ def _shares_below(values: Array, weights: Floats) -> Floats:
         values: `(n,)`.
         weights: weights of the items, `(n,)`.
     """
-    order = np.argsort(values, kind="stable")
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    whole = np.concatenate([[0.0], np.cumsum(weights[order])])
-    below, upto = whole[ends - counts], whole[ends]
+    _, place = np.unique(values, return_inverse=True)
+    upto = np.cumsum(np.bincount(place, weights))
+    below = np.concatenate([[0.0], upto[:-1]])
     return np.asarray((below + upto)[place] / (2 * len(values)))
