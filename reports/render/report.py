@@ -115,7 +115,10 @@ def _title(evidence: Evidence) -> str:
     )
     what = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
     on = backbones[0] if len(backbones) == 1 else f"{len(backbones)} backbones"
-    return f"{' and '.join(suites[:2]) or 'Runs'}: {what} on {on}" if tasks else "gapbench report"
+    if not tasks:
+        return "gapbench report"
+    named = "" if suites == tasks else f"{' and '.join(suites[:2]) or 'Runs'}: "
+    return f"{named}{what} on {on}"
 
 
 def _subtitle(results: LoadedResults) -> str:
@@ -126,7 +129,9 @@ def _subtitle(results: LoadedResults) -> str:
     days = sorted({day[:10] for day in runs["started_at"] if day})
     tasks = list(dict.fromkeys(runs["task"]))
     said = [
-        f"Data: {', '.join(tasks[:_NAMED])}{' and others' if len(tasks) > _NAMED else ''}.",
+        f"Data: {', '.join(tasks[:_NAMED])}{' and others' if len(tasks) > _NAMED else ''}."
+        if len(tasks) > 1
+        else "",  # the title has it
         f"Runs: {', '.join(counts) or 'none'}.",
         f"Made {days[0]}{f' to {days[-1]}' if len(days) > 1 else ''}." if days else "",
         *(_version(runs, name) for name in ("gapbench", "torch")),
