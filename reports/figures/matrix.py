@@ -127,17 +127,18 @@ def _draw(
     rows = all_within([str(name) for name in depth.index], _LONGEST, 7.5)
     room = 1.3 if numbered else _LONGEST
     columns = all_within([str(place) for place in depth.columns], room, 7)
-    turn = 30 if numbered else 90
     left = 0.15 + max(width(name, 7.5) for name in rows)
-    foot = 0.2 + np.sin(np.radians(turn)) * max(width(place, 7) for place in columns)
-    height = KEY + 0.06 + LINE * len(rows) + foot
     wide = min(WIDTH - left - 0.1, 1.1 * len(columns))
+    longest = max(width(place, 7) for place in columns)
+    turn = 90 if not numbered else 30 if longest > 0.9 * wide / len(columns) else 0
+    foot = 0.2 + max(np.sin(np.radians(turn)) * longest, 0.1)
+    height = KEY + 0.06 + LINE * len(rows) + foot
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height))
     shown = texts if numbered else None
     cells = depth.set_axis(rows, axis=0)
     colour = heatmap(axis, cells, shown, "coolwarm_r", low=-1.0, said=said)
-    anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}
+    anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if turn == 30 else {}
     axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
     named = {name: board.tip(row) for board in reversed(boards) for name, row in board.row.items()}
     for name, label in zip(depth.index, axis.get_yticklabels(), strict=True):

@@ -107,8 +107,10 @@ def _draw_selections(board: Board, diagnostic: Diagnostic, data: pd.DataFrame) -
     names = sorted(dict.fromkeys(data[noun]), key=lambda name: (not name.isdigit(), len(name)))
     lines: list[Any] = list(data.groupby(["config_hash", "seed"], sort=False))
     by_hash = {row.config_hash: board.named(row) for row in board.rows}
-    texts = [f"{by_hash[run[0]].name}, seed {run[1]}" for run, _ in lines]
-    texts = all_within(texts, 2.0, 7.5)
+    seeds = [f", seed {run[1]}" for run, _ in lines]
+    room = 2.0 - max(width(seed, 7.5) for seed in seeds)
+    shown = all_within([by_hash[run[0]].name for run, _ in lines], room, 7.5)
+    texts = [name + seed for name, seed in zip(shown, seeds, strict=True)]
     left, foot = 0.15 + max(width(text, 7.5) for text in texts), 0.4
     long = max(width(name, 7) for name in names) > _CELL
     foot += max(width(name, 7) for name in names) if long else 0.0

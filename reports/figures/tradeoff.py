@@ -77,6 +77,8 @@ def tradeoff(board: Board) -> FigureArtifact | None:
         for axis, column in zip(axes, columns, strict=True):
             write_names(axis, _points(drawn, column))
     names = {**AXES, "score": (f"test {board.metric}", "", "high" if board.upward else "low")}
+    if len(set(drawn.table["machine"])) > 1:  # whose times do not compare
+        names = {name: each for name, each in names.items() if each[1] != "s"}
     return FigureArtifact(
         f"tradeoff-{board.stem}", title, figure, _data(drawn), _finding(drawn), names
     )
@@ -89,7 +91,6 @@ def _data(board: Board) -> pd.DataFrame:
             identity(row)
             | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
             | {"name": row.name, "about": board.about(row)}
-            | {"primes": board.looks[row.name].primes}
             for row in board.rows
         ]
     )

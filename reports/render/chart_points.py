@@ -22,7 +22,6 @@ def points(artifact: FigureArtifact) -> str:
             "method": row["method"],
             "variant": row["variant"],
             "about": row["about"],
-            "primes": int(row["primes"]),
             "colour": theme.variable(theme.colour(row["method"])),
             "shape": theme.outline(theme.marker(row["method"])),
         }

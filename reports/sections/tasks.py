@@ -1,7 +1,7 @@
 """Task by task: differences to the reference, one table, and how overfitting came about."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -25,21 +25,23 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.figures.training import curves
 from gapbench.reports.prose.card import in_short
-from gapbench.reports.sections._calibration import BAYES, ECE, calibration
+from gapbench.reports.sections._calibration import BAYES, calibration
+from gapbench.reports.sections._comparison import comparison_fields, note_on_times
 from gapbench.reports.sections._draws import draws, fits
 from gapbench.reports.sections._selection_bias import selection_bias
-from gapbench.reports.sections.all_tasks import beaten, difference
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import duration, label, memory, short
+from gapbench.reports.tables.terminal import label
 from gapbench.reports.tables.tuning import key_of
-from gapbench.reports.tables.words import times
-from gapbench.reports.verdict.model import Verdict
 
 ORDER = 30
 
 _PAPER = (
     "Rows marked [paper] follow the papers' protocol: their checkpoint was chosen on the test "
     "split, so their scores are too good."
+)
+_LOOKS = (
+    "A method has the same colour and mark everywhere. Colours are fewer than methods, so it is "
+    "the mark that tells two of one colour apart. What trains nothing is grey."
 )
 _TUNED = (
     plain("default", "of a tuned row: test score of the method's own settings", "default"),
@@ -66,7 +68,7 @@ _PUBLISHED = Field(
 def section(evidence: Evidence) -> Section:
     """Return the section."""
     found = boards(evidence)
-    parts: list[Part] = [*undrawn(len(found))]
+    parts: list[Part] = [Text(_LOOKS, quiet=True), *undrawn(len(found))]
     if (evidence.summary["protocol"] == "paper").any():
         parts.append(Text(_PAPER))
     for place, board in enumerate(found):
@@ -76,7 +78,7 @@ def section(evidence: Evidence) -> Section:
 
 def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone."""
-    fields = (*_fields(board), *_beside(evidence, board.table))
+    fields = (*comparison_fields(board), *_beside(evidence, board.table))
     footer = best_possible(evidence, board.table, fields, BAYES)
     name = f"Comparison: {title(board.table)}"
     table = table_of(board.table, name, fields, evidence, footer)
@@ -89,82 +91,13 @@ def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
         said,
         first,
         table,
+        note_on_times(board),
         *others,
     ]
     folded = tuple(_folded(evidence, board, drawn=drawn))
     if folded:
         parts.append(Folded(f"Single scores and calibration: {board.place}", folded))
     return [part for part in parts if part is not None]
-
-
-def _fields(board: Board) -> Iterator[Field]:
-    """Yield the columns of the comparison."""
-    verdict, reference = board.verdict, board.verdict.reference or "the best method"
-    yield _of_entry(
-        verdict,
-        Column("beaten by", "how many methods are shown to be better; empty: not ranked"),
-        beaten,
-    )
-    best: Literal["high", "low"] = "high" if board.upward else "low"
-    yield plain("score", "mean test score over seeds", "score", best=best)
-    yield ends(
-        "95 %",
-        "interval of the score, for this method alone",
-        "score_ci_low",
-        "score_ci_high",
-        best,
-    )
-    yield _of_entry(
-        verdict,
-        Column(
-            "Δ score",
-            f"score minus that of {reference}, on common seeds; a triangle up is shown to be "
-            "better, one down shown to be worse",
-            best=best,
-        ),
-        lambda entry: difference(entry, "score"),
-    )
-    yield plain(
-        "gap", "train minus test score; sign flipped where lower is better", "generalization_gap"
-    )
-    yield _of_entry(
-        verdict,
-        Column("Δ gap", f"gap minus that of {reference}; below zero, it overfits less"),
-        lambda entry: difference(entry, "gap"),
-    )
-    if board.table["ece"].notna().any():
-        yield plain("ECE", ECE, "ece")
-        yield _of_entry(
-            verdict,
-            Column("Δ ECE", f"ECE minus that of {reference}; below zero is better"),
-            lambda entry: difference(entry, "ece"),
-        )
-    yield _of_entry(
-        verdict,
-        Column("training", f"training FLOPs in multiples of those of {reference}"),
-        lambda entry: value(entry.training, times(entry.training)),
-    )
-    yield shown("time", "training time of a run, the median", "train_seconds", duration)
-    yield shown("scoring", "time of scoring a run, the median", "evaluation_seconds", duration)
-    if (board.table["inference_passes"] != 1).any():
-        yield plain("passes", "passes that predict one example", "inference_passes", 0, best="low")
-    yield shown("memory", "peak memory, the median", "peak_memory_bytes", memory)
-    yield shown("params", "trainable parameters", "trainable_params", short)
-    yield plain("seeds", "seeds with a score", "n_seeds", 0, best="high")
-    if (board.table["n_failed"] > 0).any():
-        yield plain("failed", "runs that failed, diverged or ran out of memory", "n_failed", 0)
-
-
-def shown(heading: str, hint: str, field: str, form: Any) -> Field:
-    """Show a number in a form with its unit."""
-    return Field(
-        Column(heading, hint), lambda row: value(getattr(row, field), form(getattr(row, field)))
-    )
-
-
-def _of_entry(verdict: Verdict, column: Column, read: Any) -> Field:
-    """Return a field that reads a row's entry in the verdict."""
-    return Field(column, lambda row: read(verdict[row.name]))
 
 
 def _folded(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Part]:

@@ -210,8 +210,14 @@ function element(name, attributes, text) {
   if (text !== undefined) made.textContent = text;
   return made;
 }
-// Beside a unit no letters stand for thousands.
-const brief = (value, unit) => new Intl.NumberFormat("en", { notation: unit ? "standard" : "compact", maximumSignificantDigits: 3 }).format(value);
+// In three digits, with the letters of the tables; beside a unit none stand for thousands.
+const LETTERS = ["", "k", "M", "G", "T", "P"];
+function brief(value, unit) {
+  const power = unit || !value ? 0 : Math.floor(Math.log10(Math.abs(value)) / 3);
+  const letter = LETTERS[Math.max(0, Math.min(power, LETTERS.length - 1))];
+  const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+  return digits.format(value / 1000 ** LETTERS.indexOf(letter)) + letter;
+}
 
 function scale(values, name, from, to) {
   let low = Math.min(...values), high = Math.max(...values);
@@ -274,7 +280,6 @@ function chart({ axes, points }, x, y) {
     mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${told(point, x)}, ${axes[y][0]} ${told(point, y)}. ${point.about}`));
     mark.append(...bars(point, x, y, across, up));
     mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
-    if (point.primes) mark.append(element("text", { x: cx + 6, y: cy }, "′".repeat(point.primes)));
     svg.append(mark);
     marks.push(mark);
   }

@@ -1,0 +1,134 @@
+"""The columns of the comparison of a task: scores beside the reference, and what rows cost."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import pandas as pd
+
+from gapbench.reports.document.columns import Field, ends, plain, value
+from gapbench.reports.document.model import Column, Text, Value
+from gapbench.reports.figures.board import Board
+from gapbench.reports.sections._calibration import ECE
+from gapbench.reports.sections.all_tasks import beaten, difference
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import duration, memory, short
+from gapbench.reports.tables.words import times
+from gapbench.reports.verdict.model import Entry, Verdict
+
+_ELSEWHERE = "\N{DAGGER}"
+
+
+def comparison_fields(board: Board) -> Iterator[Field]:
+    """Yield the columns of the comparison."""
+    reference = board.verdict.reference or "the best method"
+    yield from _scores(board, reference)
+    yield from _gaps(board, reference)
+    yield from _costs(board, reference)
+    yield plain("seeds", "seeds with a score", "n_seeds", 0, best="high")
+    if (board.table["n_failed"] > 0).any():
+        yield plain("failed", "runs that failed, diverged or ran out of memory", "n_failed", 0)
+
+
+def note_on_times(board: Board) -> Text | None:
+    """Say which times do not compare with the others; None if all do."""
+    if not _elsewhere(board):
+        return None
+    said = f"{_ELSEWHERE} measured on another machine, or with other threads, than"
+    return Text(f"{said} {_home(board).name}: such times do not compare.", quiet=True)
+
+
+def _scores(board: Board, reference: str) -> Iterator[Field]:
+    best: Literal["high", "low"] = "high" if board.upward else "low"
+    yield _of_entry(
+        board.verdict,
+        Column("beaten by", "how many methods are shown to be better; empty: not ranked"),
+        beaten,
+    )
+    yield plain("score", "mean test score over seeds", "score", best=best)
+    yield ends(
+        "95 %",
+        "interval of the score, for this method alone",
+        "score_ci_low",
+        "score_ci_high",
+        best,
+    )
+    yield _of_entry(
+        board.verdict,
+        Column(
+            "Δ score",
+            f"score minus that of {reference}, on common seeds; a triangle up is shown to be "
+            "better, one down shown to be worse",
+            best=best,
+        ),
+        lambda entry: difference(entry, "score"),
+    )
+
+
+def _gaps(board: Board, reference: str) -> Iterator[Field]:
+    """Yield how far rows overfit, and how well they are calibrated."""
+    yield plain(
+        "gap", "train minus test score; sign flipped where lower is better", "generalization_gap"
+    )
+    yield _of_entry(
+        board.verdict,
+        Column("Δ gap", f"gap minus that of {reference}; below zero, it overfits less"),
+        lambda entry: difference(entry, "gap"),
+    )
+    if board.table["ece"].notna().any():
+        yield plain("ECE", ECE, "ece")
+        yield _of_entry(
+            board.verdict,
+            Column("Δ ECE", f"ECE minus that of {reference}; below zero is better"),
+            lambda entry: difference(entry, "ece"),
+        )
+
+
+def _costs(board: Board, reference: str) -> Iterator[Field]:
+    elsewhere = _elsewhere(board)
+
+    def timed(row: Any, column: str) -> Value:
+        text, mark = duration(getattr(row, column)), _ELSEWHERE if row.name in elsewhere else ""
+        return value(getattr(row, column), f"{text} {mark}".rstrip() if text else "")
+
+    yield _of_entry(
+        board.verdict,
+        Column("training", f"training FLOPs in multiples of those of {reference}"),
+        lambda entry: value(entry.training, times(entry.training)),
+    )
+    yield Field(
+        Column("time", "training time of a run, the median"),
+        lambda row: timed(row, "train_seconds"),
+    )
+    yield Field(
+        Column("scoring", "time of scoring a run, the median"),
+        lambda row: timed(row, "evaluation_seconds"),
+    )
+    if (board.table["inference_passes"] != 1).any():
+        yield plain("passes", "passes that predict one example", "inference_passes", 0, best="low")
+    yield _in_form("memory", "peak memory, the median", "peak_memory_bytes", memory)
+    yield _in_form("params", "trainable parameters", "trainable_params", short)
+
+
+def _home(board: Board) -> Any:
+    """Return the row whose machine is that of the comparison: the reference's, or the first."""
+    found = list(rows(board.table))
+    return next((row for row in found if row.name == board.verdict.reference), found[0])
+
+
+def _elsewhere(board: Board) -> set[str]:
+    """Return the rows that were timed where the reference was not."""
+    machine = _home(board).machine
+    timed = (row for row in rows(board.table) if pd.notna(row.train_seconds))
+    return {row.name for row in timed if row.machine != machine}
+
+
+def _in_form(heading: str, hint: str, field: str, form: Callable[[Any], str]) -> Field:
+    """Show a number in a form with its unit."""
+    return Field(
+        Column(heading, hint), lambda row: value(getattr(row, field), form(getattr(row, field)))
+    )
+
+
+def _of_entry(verdict: Verdict, column: Column, read: Callable[[Entry], Value]) -> Field:
+    """Return a field that reads a row's entry in the verdict."""
+    return Field(column, lambda row: read(verdict[row.name]))
