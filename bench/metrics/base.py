@@ -7,15 +7,15 @@ import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.metrics.influence import grouped_jackknife
 
 _PACKAGE = "gapbench.bench.metrics"
@@ -32,9 +32,12 @@ MEASURED: Mapping[str, str] = MappingProxyType(
 )
 """Quantities that metrics may measure, with their functions' arguments, in listing order."""
 
+_PAIRED = frozenset({"labels", "values", "parts"})  # one prediction and one reference per example
+
 Inputs = Mapping[str, tuple[Any, ...] | None]
 """Arguments of metrics by quantity measured; None if they hold NaN, so that no score exists."""
 
+Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., float | None])
 
@@ -97,6 +100,8 @@ _declared: dict[str, Metric] = {}
 def metric(name: str, measures: str, **facts: Any) -> Callable[[Function], Function]:
     """Declare the decorated function as a metric; see `Metric` for the facts.
 
+    Predictions and references that do not pair up are refused before the function sees them.
+
     Raises:
         ConfigError: Another metric has the name.
     """
@@ -107,10 +112,33 @@ def metric(name: str, measures: str, **facts: Any) -> Callable[[Function], Funct
                 f"two metrics are called {name!r}: in {_declared[name].function.__module__} and "
                 f"{function.__module__}; rename one"
             )
-        _declared[name] = Metric(name, function, measures, **facts)
-        return function
+        checked = _of_pairs(function) if measures in _PAIRED else function
+        _declared[name] = Metric(name, checked, measures, **facts)
+        return checked
 
     return declare
+
+
+def _of_pairs(function: Function) -> Function:
+    @wraps(function)
+    def checked(predictions: Array, references: Array, *others: Array) -> float | None:
+        check_pair(predictions, references)
+        return function(predictions, references, *others)
+
+    return cast("Function", checked)
+
+
+def check_pair(predictions: Array, references: Array) -> None:
+    """Check that each example has one prediction and one reference.
+
+    Raises:
+        DataError: The two are empty, not flat, or of different lengths.
+    """
+    if predictions.ndim != 1 or predictions.shape != references.shape or not len(predictions):
+        raise DataError(
+            f"metric inputs: predictions have shape {predictions.shape} and references "
+            f"{references.shape}; give two flat arrays of the same length, at least 1"
+        )
 
 
 @cache

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.metrics import pseudovalues
-from gapbench.bench.metrics.base import Inputs, compute, metric
+from gapbench.bench.metrics.base import Inputs, check_pair, compute, metric
 
 Array = NDArray[Any]
 
@@ -32,7 +32,6 @@ def accuracy(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The two are empty, not flat, or of different lengths.
     """
-    _check_pair(predictions, references)
     return float(np.mean(predictions == references))
 
 
@@ -75,7 +74,6 @@ def f1(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The arrays do not pair up, or hold a class other than 0 and 1.
     """
-    _check_pair(predictions, references)
     others = set(np.union1d(predictions, references).tolist()) - {0, 1}
     if others:
         raise DataError(
@@ -110,7 +108,6 @@ def matthews_correlation(predictions: Array, references: Array) -> float:
     Source: Gorodkin, "Comparing two K-category assignments by a K-category correlation
     coefficient", 2004 (the two-class case is Matthews, 1975).
     """
-    _check_pair(predictions, references)
     classes = np.union1d(predictions, references)
     predicted = [int(np.sum(predictions == each)) for each in classes]
     actual = [int(np.sum(references == each)) for each in classes]
@@ -135,8 +132,7 @@ def pearson(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The two are empty, not flat, or of different lengths.
     """
-    _check_pair(predictions, references)
-    return _correlation(predictions.astype(np.float64), references.astype(np.float64))
+    return _correlation("pearsonr", predictions.astype(np.float64), references.astype(np.float64))
 
 
 @metric(
@@ -155,11 +151,7 @@ def spearman(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The two are empty, not flat, or of different lengths.
     """
-    from scipy.stats import rankdata  # imported here: it loads slowly and few tasks need it
-
-    _check_pair(predictions, references)
-    ranks = (rankdata(side, nan_policy="propagate") for side in (predictions, references))
-    return _correlation(*ranks)
+    return _correlation("spearmanr", predictions, references)
 
 
 @metric(
@@ -177,7 +169,6 @@ def mse(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The two are empty, not flat, or of different lengths.
     """
-    _check_pair(predictions, references)
     # Infinite predictions or overflow give NaN or infinity, which `score` reports as undefined.
     with np.errstate(invalid="ignore", over="ignore"):
         error = predictions.astype(np.float64) - references.astype(np.float64)
@@ -213,29 +204,19 @@ def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) 
     return accuracy(np.argmax(log_likelihoods / characters, axis=1), references)
 
 
-def _correlation(first: Array, second: Array) -> float:
-    # Constants are detected by comparison: their mean may be rounded, and the remainder would look
-    # like a signal.
+def _correlation(name: Literal["pearsonr", "spearmanr"], first: Array, second: Array) -> float:
+    from scipy import stats  # imported here: it loads slowly and few tasks need it
+
+    # Constants are found by comparison: scipy warns of them, and takes some whose mean is rounded
+    # for a signal.
     if np.all(first == first[0]) or np.all(second == second[0]):
         return math.nan
     with np.errstate(invalid="ignore", over="ignore"):
-        first, second = first - first.mean(), second - second.mean()
-        # Dividing by the largest deviation keeps the squares below from under- or overflowing.
-        first, second = first / np.abs(first).max(), second / np.abs(second).max()
-        value = (first @ second) / (math.sqrt(first @ first) * math.sqrt(second @ second))
-    return float(np.clip(value, -1.0, 1.0))
+        return float(getattr(stats, name)(first, second).statistic)
 
 
 def _dot(first: list[int], second: list[int]) -> int:
     return sum(a * b for a, b in zip(first, second, strict=True))
-
-
-def _check_pair(predictions: Array, references: Array) -> None:
-    if predictions.ndim != 1 or predictions.shape != references.shape or not len(predictions):
-        raise DataError(
-            f"metric inputs: predictions have shape {predictions.shape} and references "
-            f"{references.shape}; give two flat arrays of the same length, at least 1"
-        )
 
 
 def inputs(logits: Array, targets: Array) -> Inputs:
@@ -252,7 +233,7 @@ def inputs(logits: Array, targets: Array) -> Inputs:
     logits = logits[:, 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
     measured = "labels" if logits.ndim == 2 else "values"
     predictions = np.argmax(logits, axis=1) if measured == "labels" else logits
-    _check_pair(predictions, targets)
+    check_pair(predictions, targets)
     if measured == "labels":
         _check_classes(targets, logits.shape[1])
     # A row with NaN has no prediction, so no metric may count it.
