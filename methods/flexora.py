@@ -49,6 +49,7 @@ from gapbench.methods._shared.hypergradient import (
     frozen,
     hypergradient,
     passes,
+    whole_batch_reason,
 )
 from gapbench.methods._shared.lowrank import LowRankConfig, Space
 
@@ -156,10 +157,8 @@ class Flexora(BlockLowRank[FlexoraConfig]):
 
     @classmethod
     def accumulation_unsupported_reason(cls, config: FlexoraConfig) -> str | None:
-        """Refuse to differentiate a step twice, which needs the activations of all parts."""
-        if config.estimator != "unrolled":
-            return None
-        return "estimator 'unrolled' differentiates steps twice; set another"
+        """Refuse to differentiate a step twice."""
+        return whole_batch_reason(config.estimator)
 
     @classmethod
     def relative_cost(cls, config: FlexoraConfig) -> float:

@@ -24,6 +24,7 @@ from gapbench.methods._shared.hypergradient import (
     frozen,
     hypergradient,
     passes,
+    whole_batch_reason,
 )
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
@@ -93,10 +94,8 @@ class Bilevel(LowRank[ConfigT]):
 
     @classmethod
     def accumulation_unsupported_reason(cls, config: ConfigT) -> str | None:
-        """Refuse to differentiate a step twice, which needs the activations of all parts."""
-        if config.estimator != "unrolled":
-            return None
-        return "estimator 'unrolled' differentiates steps twice; set another"
+        """Refuse to differentiate a step twice."""
+        return whole_batch_reason(config.estimator)
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:

@@ -73,6 +73,14 @@ def hypergradient(
     return unrolled(lower.losses, upper, lower.after, e, lower.learning_rates, unroll_steps)
 
 
+def whole_batch_reason(estimator: Estimator) -> str | None:
+    """Return why a step cannot take a batch part by part, None if it can."""
+    if estimator != "unrolled":
+        return None
+    # Second derivatives need the activations of all parts.
+    return "estimator 'unrolled' differentiates steps twice; set another"
+
+
 def passes(estimator: Estimator, unroll_steps: int) -> int:
     """Return the number of forward passes, equal to the backward passes, of a hypergradient.
 
