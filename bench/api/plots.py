@@ -37,6 +37,10 @@ class Plots:
     def __init__(self, evidence: Callable[[Names, Names, Names, str], Evidence]) -> None:
         self._evidence = evidence
 
+    def __repr__(self) -> str:
+        drawn = ", ".join(f".{name}()" for name in vars(Plots) if not name.startswith("_"))
+        return f"Figures of one task, as matplotlib axes: {drawn}"
+
     def forest(
         self,
         task: str | None = None,

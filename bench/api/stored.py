@@ -112,6 +112,9 @@ def submit(
         out: new folder, or an archive whose name ends in .zip.
         allow_missing: whether planned runs may be missing.
 
+    Returns:
+        The folder or archive, its size, and its manifest.
+
     Raises:
         StoreError: if planned runs are missing, a record cannot be read, or ``out`` exists.
     """
@@ -204,6 +207,10 @@ def gate(results: str | PathLike[str], against: str | PathLike[str]) -> Gate:
 
 def status(results: str | PathLike[str] = "results") -> FolderStatus:
     """Return the progress of a results folder's suites, its workers and its failures.
+
+    Returns:
+        The runs of each suite by status, studies, workers and failures; `done` is true if no work
+        is left.
 
     Raises:
         StoreError: if the folder holds neither a plan nor a record.

@@ -172,3 +172,9 @@ class Gate:
 
     def __repr__(self) -> str:
         return gate_text.format_gate(self.found)
+
+    def _repr_html_(self) -> str:
+        table = self.table.to_html(index=False, float_format="{:.4f}".format, na_rep="")
+        lost = "".join(f"<li>lost: {escape(each)}</li>" for each in self.found.lost)
+        said = escape(gate_text.conclusion(self.found))
+        return f"{table if self.found.changes else ''}<ul>{lost}</ul><p>{said}</p>"

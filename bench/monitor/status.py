@@ -7,6 +7,7 @@ while others work in it; settled records are read once.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from types import UnionType
 
@@ -101,17 +102,33 @@ class Worker:
 
 @dataclass(frozen=True, repr=False)
 class FolderStatus:
-    """A results folder at one moment."""
+    """A results folder at one moment.
+
+    Attributes:
+        suites: runs by status, by the name of the suite.
+        studies: the searches of `tune`.
+        workers: processes that work or have worked here.
+        failures: each with its cause and the command that tries again.
+        alive: number of commands at work.
+    """
 
     suites: Mapping[str, SuiteStatus]
     studies: Sequence[Summary]
     workers: Sequence[Worker]
     failures: Sequence[Failure]
-    alive: int  # commands
+    alive: int
 
     def __repr__(self) -> str:
         suites = [f"{name}: {share}" for name, share in self.suites.items()]
         return "\n".join(map(printable, [*suites, *map(str, self.failures)]))
+
+    def _repr_html_(self) -> str:
+        import pandas as pd  # imported here: it loads slowly, and the command does without
+
+        counts = {name: share.statuses for name, share in self.suites.items()}
+        table = pd.DataFrame.from_dict(counts, orient="index").fillna(0).astype(int)
+        told = "".join(f"<li>{escape(printable(str(each)))}</li>" for each in self.failures)
+        return f"{table.to_html()}<ul>{told}</ul>"
 
     @property
     def done(self) -> bool:

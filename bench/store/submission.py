@@ -63,7 +63,7 @@ class Submission(FrozenModel):
     files: dict[Inside, PackedFile]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Packed:
     """What was packed.
 
@@ -76,6 +76,11 @@ class Packed:
     path: Path
     manifest: Submission
     bytes: int
+
+    def __repr__(self) -> str:
+        runs = ", ".join(f"{count} {status}" for status, count in self.manifest.runs.items())
+        left = f", {self.manifest.missing} missing" if self.manifest.missing else ""
+        return f"{self.path}: {runs}{left}; {self.bytes:,} bytes"
 
 
 def pack(store: Store, out: Path, *, allow_missing: bool = False) -> Packed:

@@ -160,7 +160,7 @@ class Design:
     seeds: tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What the data say of one task, or of all tasks of a suite together.
 
@@ -227,6 +227,12 @@ class Verdict:
     left_out: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple["Verdict", ...] = ()
     n_tasks: int = 1
+
+    def __repr__(self) -> str:
+        over = (self.suite, self.task, self.backbone, self.start, self.differs)
+        place = ", ".join(filter(None, over)) or "no runs"
+        use = self.recommended or "nothing"
+        return f"<Verdict on {place}: use {use} of {len(self.entries)} rows ({self.why})>"
 
     def __getitem__(self, name: str) -> Entry:
         """Return the entry of a name.

@@ -143,6 +143,18 @@ def test_studies_and_representations(old: gapbench.Results) -> None:
     assert old.failures.empty
 
 
+def test_facts_and_plots_are_told_in_a_line(old: gapbench.Results) -> None:
+    """What a notebook shows of them is no dump and no address."""
+    for verdict in old.verdict():
+        for one in verdict.everything:
+            assert one.why in repr(one)
+            assert one.task in repr(one)
+            assert len(repr(one)) < 300
+    assert ".forest(), .scores()" in repr(old.plot)
+    gate = gapbench.gate(old.path, old.path)
+    assert gate._repr_html_() == "<ul></ul><p>Passed: nothing moved at all.</p>"
+
+
 def test_markup_in_names_stays_text_and_results_can_be_pickled(small: SmallSuite) -> None:
     """A notebook shows the name of a variant, and does not run it; copies show the same."""
     name = "<b>bold</b>&"

@@ -68,6 +68,9 @@ def test_status_counts_runs_and_shows_failures(small: SmallSuite, done: gapbench
     assert counts == "small: 1 missing, 1 ok"
     assert failure.startswith(f"unreadable: {path}: ")
     assert status.done is False
+    html = status._repr_html_()
+    assert "<td>1</td>" in html
+    assert "unreadable: " in html
 
 
 def test_outputs_of_any_system_are_scored(tmp_path: Path) -> None:

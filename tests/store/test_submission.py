@@ -27,6 +27,7 @@ def test_packed_folder_says_what_the_folder_says(store: Store, tmp_path: Path, n
     packed = pack(store, tmp_path / name)
     assert packed.path.exists()
     assert (packed.manifest.runs, packed.manifest.missing) == ({"ok": 8}, 0)
+    assert repr(packed) == f"{packed.path}: 8 ok; {packed.bytes:,} bytes"
     with opened(packed.path) as folder:
         assert check(folder) == packed.manifest
         assert {each.name for each in folder.iterdir()} == {"runs", "plans", NAME}

@@ -36,8 +36,6 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps({"path": str(packed.path), "bytes": packed.bytes}
                          | packed.manifest.model_dump(mode="json")))  # fmt: skip
     else:
-        runs = ", ".join(f"{count} {status}" for status, count in packed.manifest.runs.items())
-        left = f", {packed.manifest.missing} missing" if packed.manifest.missing else ""
-        print(f"{packed.path}: {runs}{left}; {packed.bytes:,} bytes")
+        print(packed)
         print(f"Check it with: gapbench verify {shlex.quote(str(packed.path))}")
     return OK
