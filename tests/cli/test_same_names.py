@@ -33,7 +33,8 @@ WITHOUT = {"bench", "fetch", "init", "list"}
 def called(name: str) -> Callable[..., Any] | None:
     """Return the function or the method of `Results` of the same name, if there is one."""
     home = gapbench if name in gapbench.__all__ else gapbench.Results
-    return getattr(home, name, None)
+    found = getattr(home, name, None)
+    return found if callable(found) else None  # a property takes no options
 
 
 def options(name: str) -> set[str]:
@@ -50,11 +51,15 @@ def test_command_and_function_have_the_same_names(name: str) -> None:
     if name in WITHOUT:
         assert function is None
         return
-    assert function is not None
+    assert function is not None, (
+        f"command {name!r}: gapbench has no function and Results no method of this name; write one "
+        "in bench/api/, or add the name to WITHOUT in this file"
+    )
     typed, given = options(name), set(inspect.signature(function).parameters) - {"self"}
     only_typed, only_called = OTHERWISE.get(name, (set(), set()))
-    assert typed - given - ONLY_TYPED.keys() == only_typed
-    assert given - typed - ONLY_CALLED.keys() == only_called
+    alike = "name options and arguments alike, or add them to ONLY_TYPED, ONLY_CALLED or OTHERWISE"
+    assert typed - given - ONLY_TYPED.keys() == only_typed, alike
+    assert given - typed - ONLY_CALLED.keys() == only_called, alike
 
 
 def test_every_exception_is_one() -> None:
