@@ -28,8 +28,6 @@ from gapbench.bench.execution.cost_model import (
     makespan,
     seconds_per_cost,
 )
-from gapbench.bench.execution.engines.base import array_size
-from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.experiment import suite as suites
@@ -140,7 +138,7 @@ def planned(
     **part: Any,
 ) -> Overview:
     """Return the grid, the part already done, and the time left; see `calls.plan`."""
-    one_of("engine", engine, engines.names())
+    engines.find(one_of("engine", engine, engines.names()))
     check_above_zero({"workers": workers}, "workers")
     wanted = request(suite, **part)
     store = Store(Path(results))
@@ -234,9 +232,8 @@ def estimate(
         why = _unmeasured(costs)
         return f"no estimate: no similar run has ended yet, and none could be measured here{why}"
     seconds = [expected(job, rate or 0.0) for job in jobs]
-    usual = {"local": suitable_workers(jobs, costs.sources, choose_device("auto"))}
-    # A cluster of Ray has as many as it has room for.
-    workers = workers or (usual | {"slurm": array_size(jobs)}).get(engine, 1)
+    found = engines.find(engine)
+    workers = workers or found.suitable_workers(jobs, costs.sources, choose_device("auto"))
     times = ", ".join(
         f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
     )
@@ -248,8 +245,7 @@ def estimate(
         doubt += f", {tried} of them because measuring failed{_unmeasured(costs)}" if tried else ""
     if not measured:
         doubt += "; measured on this machine by a few steps, as no such run has ended yet"
-    waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}
-    return f"about {times} worker{'' if workers == 1 else 's'}{waiting.get(engine, '')}{doubt}"
+    return f"about {times} worker{'' if workers == 1 else 's'}{found.WHEN}{doubt}"
 
 
 def _count(jobs: Iterable[Job]) -> int:

@@ -61,9 +61,9 @@ class Work:
             ConfigError, DataError, BackboneError: naming the invalid or missing input; nothing
                 has been written then.
         """
-        engines.find(one_of("engine", given["engine"], engines.names()))
+        engine = engines.find(one_of("engine", given["engine"], engines.names()))
         device = one_of("device", given["device"], DEVICES)
-        if given["engine"] == "local":  # the computers of a cluster have their own devices
+        if engine.HERE:  # the computers of a cluster have their own devices
             choose_device(device)
         check_above_zero(given, "stack", "workers")
         check_above_zero(given, "time_budget", "checkpoint_minutes", whole=False)
@@ -218,7 +218,7 @@ def _workers(wanted: Request, given: Mapping[str, Any]) -> int | None:
         f"method {here[0]!r} is defined in a notebook or inside a function, from where no other "
         "process can import it"
     )
-    if given["engine"] != "local":
+    if not engines.find(given["engine"]).HERE:
         raise ConfigError(f"engine {given['engine']!r}: {why}; put its class into a module")
     if workers not in {None, 1}:
         say(f"{why}: all runs are done in this process", progress=given["progress"])

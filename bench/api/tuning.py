@@ -28,14 +28,14 @@ def tuned(**given: Any) -> Results:
     how = _search(given)
     # The runs of winners and defaults.
     work = Work.of(tune, {**given, "checkpoint_minutes": CHECKPOINT_MINUTES})
-    wanted, engine = work.wanted, work.settings.engine
-    device = choose_device(work.settings.device if engine == "local" else "cpu")
+    wanted, here = work.wanted, work.settings.here
+    device = choose_device(work.settings.device if here else "cpu")
     plans, without = study_plan.studies(wanted.suite, wanted.planned, wanted.sources, how, device)
     for label, reason in without.items():
         say(f"no study of {label}: {reason}", progress=work.progress)
     for line in _budgets(plans, how):
         say(line, progress=work.progress)
-    storage = given["storage"] or default_url(work.settings.results, shared=engine != "local")
+    storage = given["storage"] or default_url(work.settings.results, shared=not here)
     return work.recorded(partial(_search_and_train, plans, storage))
 
 

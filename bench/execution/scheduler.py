@@ -41,7 +41,7 @@ class GridResult:
 
 def most(settings: Settings) -> int:
     """Return the largest number of runs per stack, if the user sets none."""
-    if settings.engine == "local":
+    if settings.here:
         return MOST[choose_device(settings.device).type]
     return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run on any machine
 

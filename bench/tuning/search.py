@@ -61,7 +61,7 @@ def search(
     jobs = [costs.job([Run(plan.base, 0)]) for plan in plans for _ in range(STACKS_A_WORKER // 2)]
     copy = partial(_search_beside, plans, storage, settings)
     with engine.beside(copy, jobs, settings) as any_runs, signals.interruptible(progress) as told:
-        if settings.engine == "local":
+        if engine.HERE:
             _work(sessions, settings, told)
         else:
             _follow(sessions, any_runs, told)

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import gapbench
 from gapbench.bench.core.errors import BackboneError, ConfigError, DataError, StoreError
-from gapbench.bench.execution.engines.base import array_size
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution import engines
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.store.event_log import events, log_files
@@ -294,4 +296,8 @@ def test_forecast_for_an_array_is_of_the_elements_that_it_would_have(
     stacks: int, elements: int
 ) -> None:
     """`plan --engine slurm` and `run --engine slurm` share the rule."""
-    assert array_size([Job([], 1.0)] * stacks) == elements
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    slurm = engines.find("slurm")
+    assert (
+        slurm.suitable_workers([Job([], 1.0)] * stacks, Sources(), torch.device("cpu")) == elements
+    )

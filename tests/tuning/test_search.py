@@ -47,7 +47,9 @@ def test_cluster_is_asked_for_the_memory_of_a_run(
         asked.extend(job.memory_bytes for job in jobs)
         yield lambda: False
 
-    monkeypatch.setattr(search.engines, "find", lambda _: SimpleNamespace(beside=beside))
+    monkeypatch.setattr(
+        search.engines, "find", lambda _: SimpleNamespace(beside=beside, HERE=False)
+    )
     monkeypatch.setattr(Sources, "weight_bytes", lambda *_: 1e6)
     settings = Settings(tmp_path, Sources(), "cpu", engine="slurm")
     with pytest.raises(StoreError, match="the same command goes on"):

@@ -35,7 +35,7 @@ class ExpectedTime:
         Kinds that would take too long to measure are estimated from their sizes.
         """
         sources = self.settings.sources
-        device = choose_device(self.settings.device if self.settings.engine == "local" else "cpu")
+        device = choose_device(self.settings.device if self.settings.here else "cpu")
         costs, runs = Costs.measured(self.store, sources), [Run(arm.cell, 0) for arm in arms]
         if not costs.at_hand(arms[0].cell):
             supported_backbone(arms[0].cell, sources, device)  # fetches it

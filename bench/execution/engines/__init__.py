@@ -1,4 +1,4 @@
-"""The engines, which execute stacks: one file per engine, with the functions of `base.Engine`.
+"""The engines, which execute stacks: one file per engine, with what `base.Engine` lists.
 
 `local` is this computer's processes, `ray` the tasks of a Ray cluster, `slurm` a job array. They
 take stacks from the same queue and write the same records; the holder of a run's claim writes its

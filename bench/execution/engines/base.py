@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from gapbench.bench.adaptation.registry import Registered, registered
 from gapbench.bench.config.run import StoredPredictions
 from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.engines import find
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.event_log import EventLog
@@ -19,7 +22,6 @@ from gapbench.bench.store.store import Store, store_at
 # Bytes of weights; layers of smaller backbones are too small for several threads.
 SMALL_BYTES = 32e6
 STACKS_A_WORKER = 4  # with fewer, another worker is not worth starting
-_MOST_ELEMENTS = 16  # of an array whose number the user does not give
 
 Search = Callable[[float], None]
 """Works on studies until all are finished; its argument, from 0 to 1, says with which to begin."""
@@ -58,9 +60,26 @@ class Settings:
     sealed: bool = False
     methods: Registered = field(default_factory=registered)
 
+    @property
+    def here(self) -> bool:
+        """Whether this computer does the work, so that its devices are those of the runs."""
+        return find(self.engine).HERE
+
 
 class Engine(Protocol):
-    """The functions of an engine's file."""
+    """What an engine's file holds.
+
+    Attributes:
+        HERE: whether this computer does the work. If not, nothing is known here of the devices.
+        WHEN: what `plan` says behind a number of workers, such as " at once"; "" for nothing.
+    """
+
+    HERE: bool
+    WHEN: str
+
+    @staticmethod
+    def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:
+        """Return how many workers do some jobs, as far as is known, if the user gives no number."""
 
     @staticmethod
     def work(queue: WorkQueue, settings: Settings) -> None:
@@ -115,8 +134,3 @@ def prepared(threads: int, search: Search, share: float) -> None:
     """Search in a process of its own."""
     prepare(threads)
     search(share)
-
-
-def array_size(jobs: Sequence[Job]) -> int:
-    """Return how many elements an array has for some jobs, if the user gives no number."""
-    return min(_MOST_ELEMENTS, max(1, len(jobs) // STACKS_A_WORKER))

@@ -34,6 +34,9 @@ from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.failure import death_of, oom_kills
 from gapbench.bench.store.record import Status
 
+HERE = True
+WHEN = ""
+
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _READY = "ready"  # a worker has loaded everything and waits for its first stack

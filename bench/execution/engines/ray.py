@@ -19,11 +19,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ray
+import torch
 from ray.exceptions import RayError, RayTaskError
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.core.process import choose_device, prepare
+from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import Search, Settings, executor_of, prepared, small
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
@@ -31,6 +33,9 @@ from gapbench.bench.store.event_log import Event, InMemoryLog
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Predictions, Store, store_at
 from gapbench.bench.training.checkpoint import Checkpoints
+
+HERE = False
+WHEN = " at once"
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -111,6 +116,11 @@ def work(queue: WorkQueue, settings: Settings) -> None:
                 tasks.collect()
         finally:
             tasks.cancel()
+
+
+def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:  # noqa: ARG001
+    """Return 1: a cluster takes as many as it has room for, which only it knows."""
+    return 1
 
 
 @contextmanager

@@ -19,17 +19,23 @@ from functools import partial
 from typing import Any
 
 import submitit
+import torch
 from submitit.core.utils import DelayedSubmission
 
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import prepare
-from gapbench.bench.execution.engines.base import Search, Settings, array_size, small
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Search, Settings, small
 from gapbench.bench.execution.engines.local import work_here
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.store import Store, store_at
 
+HERE = False
+WHEN = " in the array, once they have begun"
+
 _log = logging.getLogger(__name__)
+_MOST_ELEMENTS = 16  # if the user gives no number
 _LARGE_CPUS = 4  # for an element with backbones that can use several threads
 _LONGEST_MIN = 24 * 60  # limit without a time budget
 _GRACE_MIN = 10  # for stacks that run when the time budget ends
@@ -86,6 +92,15 @@ def _visit(jobs: Sequence[Job], settings: Settings) -> None:
     work_here(WorkQueue(jobs, lambda *_: None, settings.budget_s), settings)
 
 
+def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:  # noqa: ARG001
+    """Return the size of the array."""
+    return _elements(jobs)
+
+
+def _elements(jobs: Sequence[Job]) -> int:
+    return min(_MOST_ELEMENTS, max(1, len(jobs) // STACKS_A_WORKER))
+
+
 @contextmanager
 def beside(search: Search, jobs: Sequence[Job], settings: Settings) -> Iterator[Callable[[], bool]]:
     """Search in the elements of a job array."""
@@ -119,7 +134,7 @@ def _submit(
             f"--results {settings.results}: Slurm replaces what follows a % in a path; give a "
             "folder without one, or use --engine local"
         )
-    workers = settings.workers or array_size(jobs)
+    workers = settings.workers or _elements(jobs)
     budget_min = None if settings.budget_s is None else math.ceil(settings.budget_s / 60)
     memory = max(job.memory_bytes for job in jobs)
     asked: dict[str, Any] = {
