@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print what the folder says of each claim."""
-    from gapbench.bench.api.results import Results
+    from gapbench.bench.api.results import load
 
-    found = Results(options.results).claims(options.claims, matters=options.matters)
+    found = load(options.results).claims(options.claims, matters=options.matters)
     print(json.dumps(found.content) if options.json else found)
     return OK

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print how two methods differ, task by task."""
-    from gapbench.bench.api.results import Results
+    from gapbench.bench.api.results import load
 
-    found = Results(options.results).compare(**given(options, "results"))
+    found = load(options.results).compare(**given(options, "results"))
     print(json.dumps(found.content) if options.json else found)
     return OK

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write the files and print where they are."""
-    from gapbench.bench.api.results import Results
+    from gapbench.bench.api.results import load
 
-    for path in Results(options.results).publish(**given(options, "results")):
+    for path in load(options.results).publish(**given(options, "results")):
         print(path)
     return OK
