@@ -1,5 +1,6 @@
 """The figure of what every method reaches: score, gap and ECE, each with its own interval."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -92,6 +93,26 @@ def _draw_outcome(axis: Axes, board: Board, outcome: Outcome) -> None:
     wide = means and min(means) > 0 and max(means) > _SQUASHED * min(means)
     if outcome == "score" and wide:
         by_orders(axis)
+    if outcome != "score":
+        _fit(axis, board, shown)
+
+
+def _fit(axis: Axes, board: Board, shown: Sequence[Level | None]) -> None:
+    """Let no interval of what trains nothing, which may be any, squash the others."""
+    ends = [
+        end
+        for row, level in zip(board.rows, shown, strict=True)
+        if level is not None
+        for end in (
+            (level.mean,)
+            if board.verdict[row.name].status == "untrained"
+            else (level.low, level.mean, level.high)
+        )
+        if end is not None
+    ]
+    if len(set(ends)) > 1:
+        room = 0.05 * (max(ends) - min(ends))
+        axis.set_xlim(min(ends) - room, max(ends) + room)
 
 
 def _levels(board: Board, row: Any) -> dict[Outcome, Level]:
