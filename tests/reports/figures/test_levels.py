@@ -1,5 +1,6 @@
 """The figure of what every method reaches, and its letters."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -7,7 +8,7 @@ from matplotlib.text import Annotation
 
 from gapbench.bench.store.record import Status
 from gapbench.reports.figures.board import boards
-from gapbench.reports.figures.levels import levels
+from gapbench.reports.figures.levels import draw_levels, levels
 from gapbench.reports.render.report import gather
 from tests.support.known_truth import write
 
@@ -57,3 +58,19 @@ def test_finding_names_the_ends_of_compared_rows(tmp_path: Path) -> None:
     assert highest.name == "dora"
     assert said.startswith(best.name)
     assert f" to {worst.name} with" in said
+
+
+def test_untrained_rows_squash_no_calibration_axis(tmp_path: Path) -> None:
+    """Their intervals, which may be any, reach over the edge; their means do not."""
+    write(tmp_path, {"lora": 1.0, "bitfit": 1.1, "majority": 0.0})
+    (board,) = boards(gather(tmp_path))
+    bare = board.verdict["majority"]
+    assert bare.status == "untrained"
+    mean = bare.levels["ece"].mean
+    assert mean is not None
+    wide = replace(bare, levels={**bare.levels, "ece": replace(bare.levels["ece"], high=50.0)})
+    entries = tuple(wide if each is bare else each for each in board.verdict.entries)
+    axis = Figure().add_subplot()
+    assert draw_levels(axis, replace(board, verdict=replace(board.verdict, entries=entries)), "ece")
+    low, high = axis.get_xlim()
+    assert low < mean < high < 2

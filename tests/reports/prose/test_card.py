@@ -22,6 +22,7 @@ from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.model import Verdict
 from gapbench.reports.verdict.plain import plain
+from tests.support.known_truth import verdicts_of, write
 from tests.support.results_folder import make_cell, make_record, put
 
 SEEDS = 6
@@ -176,3 +177,12 @@ def test_every_term_is_found_and_explained_in_a_sentence(tmp_path: Path) -> None
     said = " ".join([made.headline, made.certainty, *made.points.values()])
     terms = {term_of(match) for match in PATTERN.finditer(said)}
     assert terms >= {"shown to be better", "95 % interval", "all comparisons together", "seed"}
+
+
+def test_training_helps_is_said_of_the_row_that_is_advised(tmp_path: Path) -> None:
+    """Not of another one whose mean is better by chance."""
+    write(tmp_path, {"lora": 1.0, "dora": 1.03, "untuned": -1.0})
+    [verdict] = verdicts_of(Store(tmp_path))
+    assert verdict.recommended == "lora"
+    assert verdict.untrained[0].first == "dora"
+    assert card(verdict).points["Does training help?"].startswith("Yes: lora is shown")

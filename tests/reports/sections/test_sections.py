@@ -13,7 +13,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms
+from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms, Text
 from gapbench.reports.render.report import document, gather
 from gapbench.reports.sections import all_tasks, failures, protocol, tasks
 from tests.reports.tables.test_published_comparison import cell_of, folder_of
@@ -211,3 +211,21 @@ def test_tasks_say_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
         assert part in said
     runs = evidence.results.runs.set_index("method")
     assert runs.loc["bilora", "drawn"] == "train 228, upper 90"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_times_of_another_machine_are_marked(tmp_path: Path) -> None:
+    """They stand beside those of the reference's machine, and a note says which they are."""
+    store = fill(tmp_path, methods=FEW, tasks=(make_task(),))
+    for seed in range(3):
+        record = make_record(make_cell("head"), seed)
+        store.record_path(record.run).unlink()
+        other = record.provenance.model_copy(update={"threads": 7})
+        put(store, record.model_copy(update={"provenance": other}))
+    section = tasks.section(gather(store.root))
+    rows = by_name(tables(section)[0])
+    marked = {name for name, row in rows.items() if "\N{DAGGER}" in row["time"] + row["scoring"]}
+    assert marked == {"head"}
+    assert "other threads, than lora" in " ".join(
+        part.text for part in section.flat if isinstance(part, Text)
+    )
