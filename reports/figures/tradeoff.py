@@ -77,7 +77,8 @@ def tradeoff(board: Board) -> FigureArtifact | None:
         for axis, column in zip(axes, columns, strict=True):
             write_names(axis, _points(drawn, column))
     names = {**AXES, "score": (f"test {board.metric}", "", "high" if board.upward else "low")}
-    if len(set(drawn.table["machine"])) > 1:  # whose times do not compare
+    if len({row.machine for row in drawn.rows if pd.notna(row.train_seconds)}) > 1:
+        # Their times do not compare.
         names = {name: each for name, each in names.items() if each[1] != "s"}
     return FigureArtifact(
         f"tradeoff-{board.stem}", title, figure, _data(drawn), _finding(drawn), names

@@ -34,7 +34,7 @@ def note_on_times(board: Board) -> Text | None:
     if not _elsewhere(board):
         return None
     said = f"{_ELSEWHERE} measured on another machine, or with other threads, than"
-    return Text(f"{said} {_home(board).name}: such times do not compare.", quiet=True)
+    return Text(f"{said} {_timed(board)[0].name}: such times do not compare.", quiet=True)
 
 
 def _scores(board: Board, reference: str) -> Iterator[Field]:
@@ -109,17 +109,16 @@ def _costs(board: Board, reference: str) -> Iterator[Field]:
     yield _in_form("params", "trainable parameters", "trainable_params", short)
 
 
-def _home(board: Board) -> Any:
-    """Return the row whose machine is that of the comparison: the reference's, or the first."""
-    found = list(rows(board.table))
-    return next((row for row in found if row.name == board.verdict.reference), found[0])
+def _timed(board: Board) -> list[Any]:
+    """Return the rows with times, the reference first: its machine is that of the comparison."""
+    found = (row for row in rows(board.table) if pd.notna(row.train_seconds))
+    return sorted(found, key=lambda row: row.name != board.verdict.reference)
 
 
 def _elsewhere(board: Board) -> set[str]:
     """Return the rows that were timed where the reference was not."""
-    machine = _home(board).machine
-    timed = (row for row in rows(board.table) if pd.notna(row.train_seconds))
-    return {row.name for row in timed if row.machine != machine}
+    timed = _timed(board)
+    return {row.name for row in timed if row.machine != timed[0].machine}
 
 
 def _in_form(heading: str, hint: str, field: str, form: Callable[[Any], str]) -> Field:
