@@ -1,10 +1,13 @@
 """Do 95 % intervals hold the truth, and do equal methods stay together? By model and simulation."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy import stats as reference
 
 from gapbench.bench.metrics.base import get
+from gapbench.bench.metrics.calibration import ece_items
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate, two_level
 from gapbench.reports.stats.pairwise import family
 from tests.support.simulated_runs import Floats, correct, expected, sample
@@ -102,6 +105,39 @@ def covered(
         low, high = estimates(np.stack(drawn)).ends()
         hits += int(np.sum((low <= truth) & (truth <= high)))
     return hits / runs
+
+
+@pytest.mark.parametrize(("n_seeds", "n_items"), [(3, 100), (3, 500), (5, 100)])
+@pytest.mark.parametrize("level", [5.0, 6.5])
+def test_intervals_near_a_bound_cover_the_expected_score(
+    n_seeds: int, n_items: int, level: float
+) -> None:
+    """Almost all answers are right, so that many intervals are those of small means."""
+    rng = np.random.default_rng([n_seeds, n_items, 2])
+    truth = expected(level, np.hypot(0.3, 1.5))
+    hits = []
+    for _ in range(800):
+        y = correct(rng, level, rng.normal(0, 0.3, n_seeds), rng.normal(0, 1.5, n_items))
+        found = estimate(sample(y)).interval(n_seeds, (0.0, 1.0))
+        if found.low is not None and found.high is not None:  # not all are right
+            hits.append(found.low <= truth <= found.high)
+    assert np.mean(hits) > 0.94
+
+
+def test_intervals_of_the_calibration_error_of_shares_cover_it() -> None:
+    """What says the shares of the training rows to all examples is almost calibrated."""
+    rng = np.random.default_rng(9)
+    found = []
+    for _ in range(600):
+        labels = (rng.random(500) > 0.56).astype(np.int64)
+        said = np.clip(rng.normal(0.56, 0.02, 5), 0.51, 0.9)
+        logs = [np.log(np.tile([each, 1 - each], (500, 1))) for each in said]
+        values = np.array([ece_items(each, labels) for each in logs])
+        found.append(estimate(sample(values)).interval(5, (0.0, 1.0)))
+    truth = np.mean([each.mean for each in found])
+    ends = [(low, high) for _, _, low, high in map(astuple, found) if low is not None]
+    assert np.mean([low <= truth <= high for low, high in ends]) > LOW
+    assert max(high - low for low, high in ends) < 0.5
 
 
 def estimates(values: Floats) -> Estimate:

@@ -134,6 +134,25 @@ def test_interval_stays_within_what_is_possible() -> None:
     assert (made(0.9, 9.0, 0.0).interval(3, (0.0, 1.0)).high or 0) <= 1
 
 
+@pytest.mark.parametrize("share", [0.002, 0.009, 0.998])
+def test_interval_of_a_mean_small_beside_its_error_is_the_score_interval(share: float) -> None:
+    """Each end is as many errors away as Student's t asks, by the error at that end."""
+    found = made(share, 1e-4, 0.0).interval(3, (0.0, 1.0))
+    for end in (found.low, found.high):
+        assert end is not None
+        error = 0.01 * np.sqrt(end * (1 - end) / (share * (1 - share)))
+        assert abs(end - share) == pytest.approx(error * reference.t.ppf(0.975, 2))
+
+
+def test_interval_widens_with_its_error_without_a_step() -> None:
+    """Where one way of reckoning takes over from the other."""
+    errors = np.linspace(0.001, 0.2, 400)
+    found = [made(0.1, error**2, 0.0).interval(3, (0.0, 1.0)) for error in errors]
+    assert max(np.diff([each.high or 0 for each in found])) < 0.01
+    assert min(np.diff([each.high or 0 for each in found])) >= 0
+    assert max(np.diff([each.low or 0 for each in found])) <= 0
+
+
 @pytest.mark.parametrize("third", [-6e-6, 3e-6, 8e-6])
 def test_interval_of_a_skewed_mean_ends_where_the_cubic_transform_says(third: float) -> None:
     """Hall's transform of the ratio, as his paper writes it, is Student's bound at both ends."""
