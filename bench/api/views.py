@@ -177,4 +177,5 @@ class Gate:
         table = self.table.to_html(index=False, float_format="{:.4f}".format, na_rep="")
         lost = "".join(f"<li>lost: {escape(each)}</li>" for each in self.found.lost)
         said = escape(gate_text.conclusion(self.found))
-        return f"{table if self.found.changes else ''}<ul>{lost}</ul><p>{said}</p>"
+        listed = f"<ul>{lost}</ul>" if lost else ""
+        return f"{table if self.found.changes else ''}{listed}<p>{said}</p>"

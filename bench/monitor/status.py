@@ -128,7 +128,7 @@ class FolderStatus:
         counts = {name: share.statuses for name, share in self.suites.items()}
         table = pd.DataFrame.from_dict(counts, orient="index").fillna(0).astype(int)
         told = "".join(f"<li>{escape(printable(str(each)))}</li>" for each in self.failures)
-        return f"{table.to_html()}<ul>{told}</ul>"
+        return f"{table.to_html()}<ul>{told}</ul>" if told else table.to_html()
 
     @property
     def done(self) -> bool:

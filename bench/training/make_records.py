@@ -68,6 +68,8 @@ def records(
         # Training scored only a subset of each split; another example may still overflow.
         if not all(finite(outputs, position) for _, outputs in scored.values()):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
+    task, data = trainer.state.task, trainer.data
+    truth = None if data.sealed else kinds.get(task.kind).best_possible(task, data.test)
     made: list[tuple[Record, Predictions]] = []
     for index, (run, trace) in enumerate(zip(trainer.runs, trainer.traces, strict=True)):
         known: dict[str, Any] = {"curve": trace.curve, "cost": _cost(trainer, peak, index)}
@@ -78,7 +80,7 @@ def records(
             known |= {"status": Status.PRUNED, "detail": trace.pruned}
         else:
             position = finished.index(index)
-            known |= _of_finished(trainer, scored, index, position)
+            known |= _of_finished(trainer, scored, index, position) | {"truth": truth}
             predictions = _predictions(run, scored, position, kept)
             _add_second_tests(known, predictions, tested, position, kept)
         made.append((blank_record(run, trainer.state.axis.device, started, **known), predictions))
@@ -107,7 +109,6 @@ def _of_finished(trainer: Trainer, scored: Scored, index: int, position: int) ->
         ),
         "train_overlap": dict(data.train_overlap),
         "train_share": data.train_share,
-        "truth": None if data.sealed else kinds.get(task.kind).best_possible(task, data.test),
         "notes": method.diagnostic_values(trainer.state, position),
         "diagnostics": method.diagnostics,
         "drops": method.drops(method.configs[index]),

@@ -1,6 +1,5 @@
 """The figure of what every method reaches: score, gap and ECE, each with its own interval."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -93,26 +92,6 @@ def _draw_outcome(axis: Axes, board: Board, outcome: Outcome) -> None:
     wide = means and min(means) > 0 and max(means) > _SQUASHED * min(means)
     if outcome == "score" and wide:
         by_orders(axis)
-    if outcome != "score":
-        _fit(axis, board, shown)
-
-
-def _fit(axis: Axes, board: Board, shown: Sequence[Level | None]) -> None:
-    """Let no interval of what trains nothing, which may be any, squash the others."""
-    ends = [
-        end
-        for row, level in zip(board.rows, shown, strict=True)
-        if level is not None
-        for end in (
-            (level.mean,)
-            if board.verdict[row.name].status == "untrained"
-            else (level.low, level.mean, level.high)
-        )
-        if end is not None
-    ]
-    if len(set(ends)) > 1:
-        room = 0.05 * (max(ends) - min(ends))
-        axis.set_xlim(min(ends) - room, max(ends) + room)
 
 
 def _levels(board: Board, row: Any) -> dict[Outcome, Level]:
@@ -154,7 +133,8 @@ def _put_letters(axis: Axes, board: Board) -> None:
 
 def _finding(board: Board) -> str:
     scored = [row for row in board.rows if pd.notna(row.score)]
-    compared = [row for row in scored if board.verdict[row.name].compared] or scored
+    compared = [row for row in scored if board.verdict[row.name].compared]
+    compared = compared if len(compared) > 1 else scored
     ordered = sorted(compared, key=lambda row: row.score, reverse=board.upward)
     best, worst = ordered[0], ordered[-1]
     ends = f"{best.name} with {number(best.score)} to {worst.name} with {number(worst.score)}"

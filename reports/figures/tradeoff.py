@@ -155,10 +155,9 @@ def _points(board: Board, column: str) -> list[Point]:
 def _finding(board: Board) -> str:
     """Say which methods no other one beats in both score and gap."""
     table = board.table.dropna(subset=["generalization_gap", "score"])
-    compared = [board.verdict[row.name].compared for row in rows(table)]
-    table = table[compared] if any(compared) else table
-    if table.empty:
-        return f"Scores on {board.rows[0].task} against their cost."
+    table = table[[board.verdict[row.name].compared for row in rows(table)]]
+    if len(table) < 2:
+        return f"Scores on {board.rows[0].task} against their gap and cost."
     worth = table["score"].to_numpy() * (1 if board.upward else -1)
     gaps = table["generalization_gap"].to_numpy()
     names = [row.name for row in rows(table)]
@@ -168,6 +167,6 @@ def _finding(board: Board) -> str:
         if not ((worth > own) & (gaps <= gap)).any()
     ]
     return (
-        f"On {board.rows[0].task}, {few(best)} {'is' if len(best) == 1 else 'are'} the best "
-        f"trade-off: no other compared method has a better mean {board.metric} at as narrow a gap."
+        f"On {board.rows[0].task}, no other compared method has both a better mean {board.metric} "
+        f"and as narrow a mean gap as {few(best)}."
     )

@@ -163,7 +163,8 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
         yield "Checkpoints were chosen on the test split, so scores are too good."
     best = next((e.name for e in verdict.entries if e.compared and not e.beaten_by), "")
     out = verdict.kept_out
-    of = " of those shown" if verdict.hidden else " of those compared" if out else ""
+    which = [*(["shown"] if verdict.hidden else []), *(["compared"] if out else [])]
+    of = f" of those {' and '.join(which)}" if which else ""
     if best and verdict.optimism and verdict.optimism >= 0.0005:
         yield (
             f"Expect {best}, which has the best mean{of}, to be about "

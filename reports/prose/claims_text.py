@@ -86,7 +86,7 @@ def published(judged: JudgedClaim) -> str:
 
 
 def other_rows(judged: Sequence[JudgedClaim]) -> str:
-    """Return a sentence that names rows of the methods which no claim was judged by, "" if none."""
+    """Return a sentence that names rows which some claim could have meant too, "" if none."""
     names = dict.fromkeys(name for each in judged for name in each.others)
     return f"Not judged, with other settings: {'; '.join(names)}." if names else ""
 

@@ -74,10 +74,12 @@ def design(found: Design) -> str:
             "than one of five cases."
         )
     else:
-        upto = f" to {number(most)}" if isfinite(most) else " or more"
+        size = f"about {number(least)} to {number(most)}"
+        if not isfinite(most):
+            size = f"some size above {number(least)}, which is not known better,"
         said = (
-            f"A study of this size ({seeds}) finds a difference to the reference of about "
-            f"{number(least)}{upto} four times in five; smaller ones it often misses."
+            f"A study of this size ({seeds}) finds a difference to the reference of {size} four "
+            "times in five; smaller ones it often misses."
         )
     least_seeds, most_seeds = found.seeds
     if isnan(found.matters):

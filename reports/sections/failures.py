@@ -62,7 +62,7 @@ def _troubles(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _left_out(evidence: Evidence) -> list[str]:
-    """Say which rows and seeds have a score and yet no part in a test."""
+    """Say which rows and seeds have no part in a test, though their runs may have a score."""
     scored = evidence.summary[evidence.summary["n_seeds"] > 0]
     trained = that_train(scored)
     found = []

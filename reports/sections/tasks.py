@@ -40,8 +40,8 @@ _PAPER = (
     "split, so their scores are too good."
 )
 _LOOKS = (
-    "A method has the same colour and mark everywhere. Colours are fewer than methods, so it is "
-    "the mark that tells two of one colour apart. What trains nothing is grey."
+    "A method has the same colour and mark everywhere; the mark tells methods of one colour apart. "
+    "What trains nothing is grey."
 )
 _TUNED = (
     plain("default", "of a tuned row: test score of the method's own settings", "default"),

@@ -213,6 +213,7 @@ function element(name, attributes, text) {
 // In three digits, with the letters of the tables; beside a unit none stand for thousands.
 const LETTERS = ["", "k", "M", "G", "T", "P"];
 function brief(value, unit) {
+  value = Number(value.toPrecision(3)); // 999,999 is 1.00M
   const power = unit || !value ? 0 : Math.floor(Math.log10(Math.abs(value)) / 3);
   const letter = LETTERS[Math.max(0, Math.min(power, LETTERS.length - 1))];
   const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });

@@ -1,6 +1,5 @@
 """The figure of what every method reaches, and its letters."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -8,7 +7,8 @@ from matplotlib.text import Annotation
 
 from gapbench.bench.store.record import Status
 from gapbench.reports.figures.board import boards
-from gapbench.reports.figures.levels import draw_levels, levels
+from gapbench.reports.figures.levels import levels
+from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.render.report import gather
 from tests.support.known_truth import write
 
@@ -60,17 +60,15 @@ def test_finding_names_the_ends_of_compared_rows(tmp_path: Path) -> None:
     assert f" to {worst.name} with" in said
 
 
-def test_untrained_rows_squash_no_calibration_axis(tmp_path: Path) -> None:
-    """Their intervals, which may be any, reach over the edge; their means do not."""
-    write(tmp_path, {"lora": 1.0, "bitfit": 1.1, "majority": 0.0})
+def test_single_compared_row_is_no_end_of_all(tmp_path: Path) -> None:
+    """Where one row alone is compared, the ends are those of all, and nothing else is said."""
+    fates = {(name, 2): Status.DIVERGED for name in ("dora", "bitfit")}
+    write(tmp_path, {"lora": 1.0, "bitfit": 2.0, "dora": 4.0}, fates=fates)
     (board,) = boards(gather(tmp_path))
-    bare = board.verdict["majority"]
-    assert bare.status == "untrained"
-    mean = bare.levels["ece"].mean
-    assert mean is not None
-    wide = replace(bare, levels={**bare.levels, "ece": replace(bare.levels["ece"], high=50.0)})
-    entries = tuple(wide if each is bare else each for each in board.verdict.entries)
-    axis = Figure().add_subplot()
-    assert draw_levels(axis, replace(board, verdict=replace(board.verdict, entries=entries)), "ece")
-    low, high = axis.get_xlim()
-    assert low < mean < high < 2
+    assert [row.name for row in board.rows if board.verdict[row.name].compared] == ["lora"]
+    artifact, points = levels(board), tradeoff(board)
+    assert artifact is not None
+    assert points is not None
+    assert "that are compared" not in artifact.finding
+    assert "dora with" in artifact.finding
+    assert points.finding.startswith("Scores on ")
