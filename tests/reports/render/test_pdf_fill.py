@@ -1,8 +1,11 @@
 """How full the pages of the PDF are: tables go on, figures move to where there is room."""
 
 import io
+import re
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from gapbench.reports.document.model import Card, Document, Part, Section, Subheading, Table, Text
@@ -75,6 +78,32 @@ def test_two_figures_that_float_leave_no_hole_between_them() -> None:
         inside = grey[int(len(grey) * TOP) : int(len(grey) * FOOT)]
         lines = np.flatnonzero((inside < 225).any(axis=1))
         assert np.diff(lines).max() < 0.1 * len(inside)
+
+
+def order(made: Document) -> list[str]:
+    """Return the headings and figures of a document as they are met, page by page from the top."""
+    met: list[str] = []
+    for page in read(made).pages:
+        lines: dict[float, str] = {}
+
+        def visit(said: str, at: list[float], inner: list[float], *_: Any) -> None:
+            height = round(inner[5] * at[3] + at[5])
+            lines[height] = lines.get(height, "") + said  # noqa: B023
+
+        page.extract_text(visitor_text=visit)
+        for height in sorted(lines, reverse=True):
+            met += re.findall(r"heading|(?<=of )picture-\d(?=\.)", lines[height])
+    return met
+
+
+@pytest.mark.parametrize("rows", range(2, 40, 4))
+def test_figures_stand_below_their_heading_and_in_their_order(rows: int) -> None:
+    """Wherever a page ends, a figure that moves to another page passes neither."""
+    parts: list[Part] = [make_table(rows), Subheading("heading"), make_table(3)]
+    for place in range(0, 4, 2):
+        names = [f"picture-{place + each}" for each in range(2)]
+        parts += [make_picture(names[0], 3), make_picture(names[1], 2), make_table(5 + rows)]
+    assert order(make_document(*parts)) == ["heading", *(f"picture-{n}" for n in range(4))]
 
 
 def test_words_stand_in_two_columns() -> None:
