@@ -7,6 +7,7 @@ and is never markup. The PDF has no date, so equal documents give equal bytes.
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -86,7 +87,7 @@ def pages(document: Document, form: Form) -> list[bytes]:
     template = (files("gapbench.reports") / "templates" / "report.typ").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        writer = _Writer(folder, most_rows(document))
+        writer = _Writer(folder, most_rows(document), _numbers(document))
         content = writer.document(document)
         text = json.dumps(content, ensure_ascii=False)
         if absent := without_glyph(text):
@@ -126,13 +127,13 @@ class _Writer:
     Attributes:
         folder: for the figures.
         most_rows: of a table.
-        tables: how many were met so far.
+        numbers: of every table and figure, by its identity.
         explained: number of the table that explained a column.
     """
 
     folder: Path
     most_rows: int
-    tables: int = 0
+    numbers: Mapping[int, int]
     explained: dict[Column, int] = field(default_factory=dict)
 
     def document(self, document: Document) -> dict[str, Any]:
@@ -184,12 +185,18 @@ class _Writer:
                 file.write_text(figure_files.markup(part), encoding="utf-8")
                 names = {"finding": _pieces(part.finding), "title": _pieces(_ended(part.title))}
                 alternative = _ended(part.alternative)
-                return {"part": "picture", "name": part.name, "alternative": alternative, **names}
+                return {
+                    "part": "picture",
+                    "number": self.numbers[id(part)],
+                    "name": part.name,
+                    "alternative": alternative,
+                    **names,
+                }
 
     def table(self, table: Table) -> dict[str, Any]:
-        self.tables += 1
+        own = self.numbers[id(table)]
         hinted = [column for column in table.columns if column.hint]
-        where = {column: self.explained.setdefault(column, self.tables) for column in hinted}
+        where = {column: self.explained.setdefault(column, own) for column in hinted}
         rows = table.rows[: self.most_rows]
         footer = [table.footer] if table.footer else []
         texts = [_texts(row, table.columns) for row in (*rows, *footer)]
@@ -203,13 +210,13 @@ class _Writer:
         ]
         return {
             "part": "table",
-            "number": self.tables,
+            "number": own,
             "title": _pieces(_ended(table.title)),
-            "like": sorted({place for place in where.values() if place < self.tables}),
+            "like": sorted({place for place in where.values() if place < own}),
             "hints": [
                 {"heading": column.heading, "hint": column.hint}
                 for column, place in where.items()
-                if place == self.tables
+                if place == own
             ],
             "columns": [
                 _column(column, [cells[place] for cells in texts], coloured=coloured and not place)
@@ -223,8 +230,16 @@ class _Writer:
 
 _FOLDED = (
     "Settings of every row, single scores and calibration in detail are in report.html, where they "
-    "are folded away."
+    "are folded away. Figures and tables have their numbers there."
 )
+
+
+def _numbers(document: Document) -> dict[int, int]:
+    """Return the number that each table and figure has on the page, folded ones counted too."""
+    parts = [part for section in document.sections for part in section.flat]
+    kinds = (Table, FigureArtifact)
+    own = ([id(part) for part in parts if isinstance(part, kind)] for kind in kinds)
+    return {part: number for found in own for number, part in enumerate(found, start=1)}
 
 
 def _unfolded(parts: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -2,13 +2,23 @@
 
 import io
 import re
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gapbench.reports.document.model import Card, Document, Part, Section, Subheading, Table, Text
+from gapbench.reports.document.model import (
+    Card,
+    Document,
+    Folded,
+    Part,
+    Section,
+    Subheading,
+    Table,
+    Text,
+)
 from gapbench.reports.prose.glossary import GLOSSARY
 from gapbench.reports.render import pdf
 from tests.support.pdf_documents import (
@@ -104,6 +114,33 @@ def test_figures_stand_below_their_heading_and_in_their_order(rows: int) -> None
         names = [f"picture-{place + each}" for each in range(2)]
         parts += [make_picture(names[0], 3), make_picture(names[1], 2), make_table(5 + rows)]
     assert order(make_document(*parts)) == ["heading", *(f"picture-{n}" for n in range(4))]
+
+
+def test_figures_follow_their_section_and_each_other() -> None:
+    """One at the top of a page does not stand above its title, nor above an earlier one."""
+    parts: list[Part] = []
+    for place in range(8):
+        parts += [Subheading(f"task {place}"), Text("None is better.")]
+        parts += [make_picture(f"forest{place}", height=2.3), make_table(7 + 5 * place % 16)]
+        parts += [make_picture(f"{name}{place}", height=3.5) for name in ("cost", "curves")]
+    pages = texts(read(make_document(*parts)))
+    assert pages[0].index("Evidence") < pages[0].index("Figure 1.")
+    shown = [[int(number) for number in re.findall(r"Figure (\d+)\.", page)] for page in pages]
+    assert sorted(chain.from_iterable(shown)) == list(range(1, 25))
+    assert all(numbers == sorted(numbers) for numbers in shown)
+    assert f"1 of {len(pages)}" in pages[0]
+
+
+def test_figures_and_tables_have_the_numbers_of_the_page() -> None:
+    """Folded ones, which only the page has, are counted."""
+    folded = Folded("More", (make_picture("inside"), make_table(2)))
+    parts = (make_picture("first"), folded, Text("Then:"), make_picture("last"), make_table(3))
+    text = " ".join(texts(read(make_document(*parts))))
+    assert re.findall(r"(Figure|Table) (\d+)\.", text) == [
+        ("Figure", "1"),
+        ("Figure", "3"),
+        ("Table", "2"),
+    ]
 
 
 def test_words_stand_in_two_columns() -> None:
