@@ -11,7 +11,7 @@ from gapbench.reports.tables.row_status import FLOORS, RANKED
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import NAMED, decimal, few, listed, named, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict
-from gapbench.reports.verdict.recommend import ALONE, NO_MEAN, UNANSWERED
+from gapbench.reports.verdict.recommend import ALONE, NO_MEAN, NOTHING_BEATS, UNANSWERED
 
 COMPLETE = "To run what is missing"
 """The point that holds commands, a line each."""
@@ -80,7 +80,15 @@ def _ties(verdict: Verdict) -> str:
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
     several = len(verdict.ties) + bool(verdict.recommended) > 1
     equal = f" No difference in {metric(verdict)} between these is shown." if several else ""
-    return f"{said}.{equal} {hidden}".rstrip()
+    return " ".join(filter(None, (f"{said}.{equal}", _no_change(verdict), hidden)))
+
+
+def _no_change(verdict: Verdict) -> str:
+    """Say why the reference is kept where a cheaper row is as unbeaten, "" where none is."""
+    costs = [verdict[name].training for name in verdict.ties]
+    if verdict.why != NOTHING_BEATS or all(each is None or each > 1 - COUNTED for each in costs):
+        return ""
+    return "A cheaper one is not preferred: a change that shows no gain is not worth its trouble."
 
 
 def _beside(verdict: Verdict) -> str:

@@ -53,7 +53,7 @@ def evidence(judged: JudgedClaim) -> list[str]:
     if pair is not None:
         effect = signed(pair.difference)
         if pair.low is not None:
-            effect += f" ({number(pair.low)} .. {number(pair.high)})"
+            effect += f" ({signed(pair.low)} .. {signed(pair.high)})"
         tasks = "1 task" if len(judged.tasks) == 1 else f"{len(judged.tasks)} tasks"
         said.append(
             f"Difference: {effect}, {tasks}, {pair.n_seeds} seeds, suite {judged.suite or '(none)'}"

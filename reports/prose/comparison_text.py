@@ -9,7 +9,7 @@ from gapbench.bench.core.errors import printable
 from gapbench.reports.prose.headline import use
 from gapbench.reports.prose.pair_answer import answer, answered, answers, training_ratio
 from gapbench.reports.prose.what_would_change import design
-from gapbench.reports.tables.terminal import WIDTH, fitted, number
+from gapbench.reports.tables.terminal import WIDTH, fitted, signed
 from gapbench.reports.tables.words import telling
 from gapbench.reports.verdict.compare import Compared, Difference
 from gapbench.reports.verdict.model import Contrast, Verdict
@@ -29,6 +29,7 @@ def format_comparison(found: Compared) -> str:
     """Return a comparison as plain text of at most `WIDTH` columns."""
     lines = [f"A: {found.first}", f"B: {found.second}", ""]
     lines.append(_line(_HEAD))
+    last = {id(each) for each in answered(found)}
     for each in found.differences:
         lines.append(f"{each.place}: {metric(each.verdict)}")
         for outcome, contrast in each.contrasts.items():
@@ -38,7 +39,7 @@ def format_comparison(found: Compared) -> str:
             said = _directed(second.metric.name, higher_is_better=second.metric.higher_is_better)
             lines += [f"  also tested on {second.test}: {said}", *_lines("score", second.contrast)]
         over, size = each.contrasts["score"], each.verdict.design
-        untold = not (over.claim or over.withheld)
+        untold = id(each) in last and not (over.claim or over.withheld)
         if size and untold and each.verdict.reference in (found.first, found.second):
             lines += _wrapped(design(size))
     below = [*answers(found), conclusion(found), _NOTES]
@@ -100,7 +101,7 @@ def conclusion(found: Compared) -> str:
     total = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
     said = (
         f"Of {total}, {found.first} is better on {counts['better']}, {found.second} on "
-        f"{counts['worse']}; on {counts['']} the data show no difference."
+        f"{counts['worse']}; on {counts['']} the data show no difference in score."
     )
     same = sum(each.identical for each in tasks)
     if same:
@@ -111,7 +112,7 @@ def conclusion(found: Compared) -> str:
         over = each.contrasts["score"]
         if not each.verdict.task:
             better = found.first if over.claim == "better" else found.second
-            ruling = f"{better} is better" if over.claim else "the data show no difference"
+            ruling = f"{better} is better" if over.claim else "the data show no difference in score"
             ruling = "they cannot be compared" if over.withheld else ruling
             ruling = "they are identical" if over.identical else ruling
             said = f"Over {each.place}, {ruling}. {said}"
@@ -151,12 +152,12 @@ def _lines(name: str, contrast: Contrast) -> list[str]:
     ends = ""
     if contrast.low is not None and contrast.high is not None:
         digits = telling(contrast.low, contrast.high)
-        ends = f"{number(contrast.low, digits)} .. {number(contrast.high, digits)}"
+        ends = f"{signed(contrast.low, digits)} .. {signed(contrast.high, digits)}"
     texts = (
         f"  {name}",
         str(contrast.n_seeds),
         str(contrast.n_items or ""),
-        number(contrast.difference),
+        signed(contrast.difference),
         ends,
         f"A is {contrast.claim}" if contrast.claim else "",
     )

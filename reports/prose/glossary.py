@@ -11,6 +11,10 @@ GLOSSARY: Mapping[str, str] = {
     "much better a model does on what it has seen.",
     "calibration error (ECE)": "How far stated confidence and the share of right answers lie "
     "apart, averaged over 15 groups of confidence.",
+    "floor": "Of the calibration error: what a perfectly calibrated model would show by chance on "
+    "so few items.",
+    "classwise": "The calibration error of the probabilities of all classes, not only of the "
+    "answer.",
     "reliability diagram": "Shares of right answers over stated confidence: on the diagonal the "
     "two agree, below it a model is overconfident.",
     "temperature scaling": "Dividing a model's outputs by a number, fitted on validation, so that "
@@ -57,6 +61,8 @@ _FORMS: Mapping[str, str] = {
     "accuracy": "accuracy",
     "generalization gap": "generalization gap",
     "calibration error (ECE)": r"calibration error(?: \(ECE\))?|ECE",
+    "floor": "floor",
+    "classwise": "classwise",
     "reliability diagram": "reliability diagrams?",
     "temperature scaling": "temperature scaling",
     "Brier score": "Brier(?: score)?",

@@ -8,6 +8,7 @@ import pandas as pd
 from gapbench.reports.document.columns import Field, ends, plain, value
 from gapbench.reports.document.model import Column, Text, Value
 from gapbench.reports.figures.board import Board
+from gapbench.reports.prose.not_compared import by_reason
 from gapbench.reports.sections._calibration import ECE
 from gapbench.reports.sections.all_tasks import beaten, difference
 from gapbench.reports.tables.leaderboard import rows
@@ -35,6 +36,16 @@ def note_on_times(board: Board) -> Text | None:
         return None
     said = f"{_ELSEWHERE} measured on another machine, or with other threads, than"
     return Text(f"{said} {_timed(board)[0].name}: such times do not compare.", quiet=True)
+
+
+def note_on_rows(board: Board) -> Text | None:
+    """Say which rows have scores and are not compared, and why; None if all are."""
+    kept_out = board.verdict.kept_out
+    return (
+        Text(f"Not compared: {by_reason(kept_out, several=False)}.", quiet=True)
+        if kept_out
+        else None
+    )
 
 
 def _scores(board: Board, reference: str) -> Iterator[Field]:

@@ -26,7 +26,7 @@ from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.figures.training import curves
 from gapbench.reports.prose.card import in_short
 from gapbench.reports.sections._calibration import BAYES, calibration
-from gapbench.reports.sections._comparison import comparison_fields, note_on_times
+from gapbench.reports.sections._comparison import comparison_fields, note_on_rows, note_on_times
 from gapbench.reports.sections._draws import draws, fits
 from gapbench.reports.sections._selection_bias import selection_bias
 from gapbench.reports.tables.leaderboard import rows
@@ -91,6 +91,7 @@ def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
         said,
         first,
         table,
+        note_on_rows(board),
         note_on_times(board),
         *others,
     ]

@@ -196,3 +196,11 @@ def test_long_title_is_broken_between_words() -> None:
     about = "a_task on tiny-bert, " * 6 + "suite study"
     text = card_text.text(Card(about, "", "", (("", ""), ("", "")), (), {}))
     assert about.split() == text.partition("\n\n")[0].split()[3:]
+
+
+def test_cheaper_row_that_is_as_unbeaten_is_said_not_to_be_preferred(tmp_path: Path) -> None:
+    """A reader of its cost would ask why; where none is cheaper, nobody does."""
+    why = "A cheaper one is not preferred: a change that shows no gain is not worth its trouble."
+    for name, flops in (("less", 5e11), ("more", 2e12)):
+        (found,) = verdicts_of(write(tmp_path / name, EQUAL, flops={"dora": flops}))
+        assert (why in card(found).points["Also unbeaten"]) == (name == "less")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gapbench
 from tests.support.known_truth import MISSING, write
+from tests.support.results_folder import make_task
 
 MEASURED = Path(__file__).parents[3] / "results" / "reference" / "measured"
 ALIKE = dict.fromkeys(("lora", "dora", "head"), 2.0)
@@ -47,7 +48,14 @@ def test_answer_of_the_verdict_is_told_of_the_two(tmp_path: Path) -> None:
         "No difference in accuracy between lora and head is shown. Training costs about the same."
         in answer["said"]
     )
-    assert "the data show no difference" in other.conclusion
+    assert "the data show no difference in score" in other.conclusion
+
+
+def test_what_a_study_can_find_is_said_once(tmp_path: Path) -> None:
+    """Below the mean over tasks, whose answer it is about, and not again below each task."""
+    for task in ("syn_acceptability", "syn_sentiment"):
+        write(tmp_path, ALIKE, task=make_task(task))
+    assert said(tmp_path, "lora", "dora").count("A study of this size") == 1
 
 
 def test_row_of_one_seed_is_told_in_plain_words(tmp_path: Path) -> None:
