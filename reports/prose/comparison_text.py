@@ -29,7 +29,7 @@ def format_comparison(found: Compared) -> str:
     """Return a comparison as plain text of at most `WIDTH` columns."""
     lines = [f"A: {found.first}", f"B: {found.second}", ""]
     lines.append(_line(_HEAD))
-    last = {id(each) for each in answered(found)}
+    said_of = answered(found)
     for each in found.differences:
         lines.append(f"{each.place}: {metric(each.verdict)}")
         for outcome, contrast in each.contrasts.items():
@@ -39,7 +39,7 @@ def format_comparison(found: Compared) -> str:
             said = _directed(second.metric.name, higher_is_better=second.metric.higher_is_better)
             lines += [f"  also tested on {second.test}: {said}", *_lines("score", second.contrast)]
         over, size = each.contrasts["score"], each.verdict.design
-        untold = id(each) in last and not (over.claim or over.withheld)
+        untold = not (over.claim or over.withheld) and any(each is one for one in said_of)
         if size and untold and each.verdict.reference in (found.first, found.second):
             lines += _wrapped(design(size))
     below = [*answers(found), conclusion(found), _NOTES]

@@ -40,12 +40,9 @@ def note_on_times(board: Board) -> Text | None:
 
 def note_on_rows(board: Board) -> Text | None:
     """Say which rows have scores and are not compared, and why; None if all are."""
-    kept_out = board.verdict.kept_out
-    return (
-        Text(f"Not compared: {by_reason(kept_out, several=False)}.", quiet=True)
-        if kept_out
-        else None
-    )
+    if not board.verdict.kept_out:
+        return None
+    return Text(f"Not compared: {by_reason(board.verdict.kept_out, several=False)}.", quiet=True)
 
 
 def _scores(board: Board, reference: str) -> Iterator[Field]:
