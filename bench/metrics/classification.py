@@ -6,6 +6,7 @@ Nothing here reads data or uses torch. Calibration is in `bench.metrics.calibrat
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -211,7 +212,8 @@ def _correlation(name: Literal["pearsonr", "spearmanr"], first: Array, second: A
     # for a signal.
     if np.all(first == first[0]) or np.all(second == second[0]):
         return math.nan
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)  # a score is what it is
         return float(getattr(stats, name)(first, second).statistic)
 
 

@@ -39,7 +39,7 @@ class Point:
     Attributes:
         x: place of the mark.
         y: place of the mark.
-        text: the name.
+        text: the name, "" for a mark that bears none and is only in the way.
         low: lower end of an interval through the mark, where there is one.
         high: upper end.
         said: `theme.tip` of the mark, None if it has none.
@@ -76,14 +76,15 @@ def write_names(axis: Axes, points: Sequence[Point]) -> None:
     extents = np.array([(72 * width(point.text, SIZE), SIZE) for point in points]) + 1
     tries = [_offsets((*_NEAR, *_FAR), extent) for extent in extents]
     found: dict[int, int] = {}
-    for place in [*range(len(points))] * _TURNS:
+    named = [place for place, point in enumerate(points) if point.text]
+    for place in named * _TURNS:
         others = [other for other in found if other != place]
         offsets = np.array([tries[other][found[other]] for other in others]).reshape(-1, 2)
         tied = np.array([found[other] >= _UNTIED for other in others], dtype=bool)
         stand = _Others(around.ends[others], offsets, extents[others], tied)
         found[place] = int(around.price(place, tries[place], extents[place], stand).argmin())
-    for place, point in enumerate(points):
-        _write(axis, point, tries[place][found[place]], tied=found[place] >= _UNTIED)
+    for place in named:
+        _write(axis, points[place], tries[place][found[place]], tied=found[place] >= _UNTIED)
 
 
 @dataclass(frozen=True)

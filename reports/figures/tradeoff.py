@@ -44,6 +44,8 @@ _MOST = 30
 _SPAN = 8.0  # values above zero that span more than this factor are drawn by orders of magnitude
 _HEIGHT = 2.3
 _LONGEST = 1.65
+_ALL_NAMED = 14
+"""Rows up to which every mark bears its name; lines to more names would cross each other."""
 
 
 def tradeoff(board: Board) -> FigureArtifact | None:
@@ -63,6 +65,7 @@ def tradeoff(board: Board) -> FigureArtifact | None:
         f"Test {board.metric} ({word} is better) against generalization gap and training cost "
         f"(further left is better), {board.place}, means over seeds. Upright bars: 95 % intervals."
         + drawn.primes
+        + (_SOME_NAMED if len(drawn.rows) > _ALL_NAMED else "")
         + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():
@@ -83,6 +86,12 @@ def tradeoff(board: Board) -> FigureArtifact | None:
     return FigureArtifact(
         f"tradeoff-{board.stem}", title, figure, _data(drawn), _finding(drawn), names
     )
+
+
+_SOME_NAMED = (
+    " Names stand at the reference, at the best and the worst score, and at methods that no other "
+    "one beats in both score and gap; the marks of the others are those of the table."
+)
 
 
 def _data(board: Board) -> pd.DataFrame:
@@ -138,11 +147,12 @@ def _tick(value: float) -> str:
 def _points(board: Board, column: str) -> list[Point]:
     known = [row for row in board.rows if pd.notna(getattr(row, column))]
     names = all_within([row.name for row in known], _LONGEST, SIZE)
+    named = _named(board)
     return [
         Point(
             getattr(row, column),
             row.score,
-            name,
+            name if row.name in named else "",
             None if pd.isna(row.score_ci_low) else row.score_ci_low,
             None if pd.isna(row.score_ci_high) else row.score_ci_high,
             _said(board, row, column),
@@ -152,21 +162,32 @@ def _points(board: Board, column: str) -> list[Point]:
     ]
 
 
-def _finding(board: Board) -> str:
-    """Say which methods no other one beats in both score and gap."""
+def _named(board: Board) -> set[str]:
+    """Return the rows whose marks bear their names."""
+    names = [row.name for row in board.rows]
+    if len(names) <= _ALL_NAMED:
+        return {*names}
+    by_score = sorted(board.rows, key=lambda row: row.score)
+    return {board.verdict.reference, by_score[0].name, by_score[-1].name, *_front(board)}
+
+
+def _front(board: Board) -> list[str]:
+    """Return the compared rows that no other one beats in both mean score and mean gap."""
     table = board.table.dropna(subset=["generalization_gap", "score"])
     table = table[[board.verdict[row.name].compared for row in rows(table)]]
-    if len(table) < 2:
-        return f"Scores on {board.rows[0].task} against their gap and cost."
     worth = table["score"].to_numpy() * (1 if board.upward else -1)
     gaps = table["generalization_gap"].to_numpy()
-    names = [row.name for row in rows(table)]
-    best = [
-        name
-        for name, own, gap in zip(names, worth, gaps, strict=True)
-        if not ((worth > own) & (gaps <= gap)).any()
-    ]
+    beaten = [((worth > own) & (gaps <= gap)).any() for own, gap in zip(worth, gaps, strict=True)]
+    return [row.name for row, other in zip(rows(table), beaten, strict=True) if not other]
+
+
+def _finding(board: Board) -> str:
+    """Say which methods no other one beats in both score and gap."""
+    compared = [row for row in board.rows if board.verdict[row.name].compared]
+    front = _front(board)
+    if len(compared) < 2 or not front:
+        return f"Scores on {board.rows[0].task} against their gap and cost."
     return (
         f"On {board.rows[0].task}, no other compared method has both a better mean {board.metric} "
-        f"and as narrow a mean gap as {few(best)}."
+        f"and as narrow a mean gap as {few(front)}."
     )

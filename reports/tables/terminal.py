@@ -276,7 +276,7 @@ def memory(value: Any) -> str:
     if value is None or pd.isna(value):
         return ""
     mib = value / 2**20
-    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:#.3g} GiB"
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:#.3g} GiB"
 
 
 def duration(value: Any) -> str:

@@ -6,6 +6,7 @@ import math
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,12 @@ def test_as_evaluate_of_likelihoods_raises(name: str) -> None:
     """What a model says of given tokens or choices has no predictions to be passed on."""
     with pytest.raises(ConfigError, match=rf"metric {name}: measures .* wrap a metric of labels"):
         as_evaluate(name)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman"])
+def test_correlation_of_nearly_constant_values_warns_nobody(name: str) -> None:
+    """A score is what it is; a warning of the library would name none of the user's runs."""
+    values = 1.0 + 1e-15 * np.arange(4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(classification, name)(values, np.arange(4.0))

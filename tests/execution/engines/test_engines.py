@@ -41,6 +41,11 @@ def test_missing_extra_is_an_error_with_the_command_that_brings_it(
 def test_every_engine_of_the_command_line_has_its_file() -> None:
     """No engine is offered that nothing stands behind."""
     assert {"local", "ray", "slurm"} <= {*engines.names()}
+    for name in engines.names():
+        found = engines.find(name)
+        assert isinstance(found.HERE, bool)
+        assert isinstance(found.WHEN, str)
+        assert all(map(callable, (found.work, found.beside, found.suitable_workers)))
 
 
 def test_planning_and_handing_out_load_no_modelling_code() -> None:

@@ -13,9 +13,9 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms, Text
+from gapbench.reports.document.model import Bullets, Folded, Row, Section, Table, Terms, Text
 from gapbench.reports.render.report import document, gather
-from gapbench.reports.sections import all_tasks, failures, protocol, tasks
+from gapbench.reports.sections import all_tasks, claims, failures, protocol, tasks
 from tests.reports.tables.test_published_comparison import cell_of, folder_of
 from tests.reports.tables.test_tuning import found_in, search
 from tests.reports.tables.test_tuning import stored as tuned_store
@@ -229,3 +229,18 @@ def test_times_of_another_machine_are_marked(tmp_path: Path) -> None:
     assert "other threads, than lora" in " ".join(
         part.text for part in section.flat if isinstance(part, Text)
     )
+
+
+def test_claims_stand_clearest_first_and_doubtful_ones_are_folded() -> None:
+    """What is shown stands on top, then what is contradicted; all tested claims are there."""
+    measured = Path(__file__).parents[3] / "results" / "reference" / "measured" / "small_data"
+    section = claims.section(gather(measured))
+    assert section is not None
+    told = [part for part in section.parts if isinstance(part, Table)]
+    folded = [part for part in section.parts if isinstance(part, Folded)]
+    rulings = [[shown(table, row)["ruling"] for row in table.rows] for table in told]
+    assert rulings == [["shown", "contradicted"]]
+    assert folded[0].title == "11 claims that these runs are too few to judge"
+    doubtful = [part for part in folded[0].parts if isinstance(part, Table)]
+    assert [len(table.rows) for table in doubtful] == [11]
+    assert "were not tested here" in folded[1].title
