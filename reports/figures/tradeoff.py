@@ -173,12 +173,17 @@ def _named(board: Board) -> set[str]:
 
 def _front(board: Board) -> list[str]:
     """Return the compared rows that no other one beats in both mean score and mean gap."""
-    table = board.table.dropna(subset=["generalization_gap", "score"])
-    table = table[[board.verdict[row.name].compared for row in rows(table)]]
-    worth = table["score"].to_numpy() * (1 if board.upward else -1)
-    gaps = table["generalization_gap"].to_numpy()
-    beaten = [((worth > own) & (gaps <= gap)).any() for own, gap in zip(worth, gaps, strict=True)]
-    return [row.name for row, other in zip(rows(table), beaten, strict=True) if not other]
+    sign = 1 if board.upward else -1
+    compared = [
+        (row.name, sign * row.score, row.generalization_gap)
+        for row in rows(board.table.dropna(subset=["generalization_gap", "score"]))
+        if board.verdict[row.name].compared
+    ]
+    return [
+        name
+        for name, own, gap in compared
+        if not any(worth > own and other <= gap for _, worth, other in compared)
+    ]
 
 
 def _finding(board: Board) -> str:
