@@ -81,8 +81,8 @@ def tradeoff(board: Board) -> FigureArtifact | None:
             write_names(axis, _points(drawn, column))
     names = {**AXES, "score": (f"test {board.metric}", "", "high" if board.upward else "low")}
     if len({row.machine for row in drawn.rows if pd.notna(row.train_seconds)}) > 1:
-        # Their times do not compare.
-        names = {name: each for name, each in names.items() if each[1] != "s"}
+        # Their times and memory do not compare.
+        names = {name: each for name, each in names.items() if each[1] not in {"s", "MiB"}}
     return FigureArtifact(
         f"tradeoff-{board.stem}", title, figure, _data(drawn), _finding(drawn), names
     )

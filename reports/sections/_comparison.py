@@ -31,11 +31,12 @@ def comparison_fields(board: Board) -> Iterator[Field]:
 
 
 def note_on_times(board: Board) -> Text | None:
-    """Say which times do not compare with the others; None if all do."""
+    """Say which times and memory do not compare with the others; None if all do."""
     if not _elsewhere(board):
         return None
     said = f"{_ELSEWHERE} measured on another machine, or with other threads, than"
-    return Text(f"{said} {_timed(board)[0].name}: such times do not compare.", quiet=True)
+    home = _timed(board)[0].name
+    return Text(f"{said} {home}: neither time nor memory compares.", quiet=True)
 
 
 def note_on_rows(board: Board) -> Text | None:
@@ -94,27 +95,30 @@ def _gaps(board: Board, reference: str) -> Iterator[Field]:
 def _costs(board: Board, reference: str) -> Iterator[Field]:
     elsewhere = _elsewhere(board)
 
-    def timed(row: Any, column: str) -> Value:
-        text, mark = duration(getattr(row, column)), _ELSEWHERE if row.name in elsewhere else ""
-        return value(getattr(row, column), f"{text} {mark}".rstrip() if text else "")
+    def measured(heading: str, hint: str, column: str, form: Callable[[Any], str]) -> Field:
+        """Mark what was measured where the reference was not."""
+
+        def read(row: Any) -> Value:
+            text = form(getattr(row, column))
+            mark = f" {_ELSEWHERE}" if text and row.name in elsewhere else ""
+            return value(getattr(row, column), text + mark)
+
+        return Field(Column(heading, hint), read)
 
     yield _of_entry(
         board.verdict,
         Column("training", f"training FLOPs in multiples of those of {reference}"),
         lambda entry: value(entry.training, times(entry.training)),
     )
-    yield Field(
-        Column("time", "training time of a run, the median"),
-        lambda row: timed(row, "train_seconds"),
-    )
-    yield Field(
-        Column("scoring", "time of scoring a run, the median"),
-        lambda row: timed(row, "evaluation_seconds"),
-    )
+    yield measured("time", "training time of a run, the median", "train_seconds", duration)
+    yield measured("scoring", "time of scoring a run, the median", "evaluation_seconds", duration)
     if (board.table["inference_passes"] != 1).any():
         yield plain("passes", "passes that predict one example", "inference_passes", 0, best="low")
-    yield _in_form("memory", "peak memory, the median", "peak_memory_bytes", memory)
-    yield _in_form("params", "trainable parameters", "trainable_params", short)
+    yield measured("memory", "peak memory, the median", "peak_memory_bytes", memory)
+    yield Field(
+        Column("params", "trainable parameters"),
+        lambda row: value(row.trainable_params, short(row.trainable_params)),
+    )
 
 
 def _timed(board: Board) -> list[Any]:
@@ -124,16 +128,9 @@ def _timed(board: Board) -> list[Any]:
 
 
 def _elsewhere(board: Board) -> set[str]:
-    """Return the rows that were timed where the reference was not."""
+    """Return the rows that were measured where the reference was not."""
     timed = _timed(board)
     return {row.name for row in timed if row.machine != timed[0].machine}
-
-
-def _in_form(heading: str, hint: str, field: str, form: Callable[[Any], str]) -> Field:
-    """Show a number in a form with its unit."""
-    return Field(
-        Column(heading, hint), lambda row: value(getattr(row, field), form(getattr(row, field)))
-    )
 
 
 def _of_entry(verdict: Verdict, column: Column, read: Callable[[Entry], Value]) -> Field:

@@ -214,7 +214,7 @@ def test_tasks_say_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_times_of_another_machine_are_marked(tmp_path: Path) -> None:
+def test_times_and_memory_of_another_machine_are_marked(tmp_path: Path) -> None:
     """They stand beside those of the reference's machine, and a note says which they are."""
     store = fill(tmp_path, methods=FEW, tasks=(make_task(),))
     for seed in range(3):
@@ -224,8 +224,9 @@ def test_times_of_another_machine_are_marked(tmp_path: Path) -> None:
         put(store, record.model_copy(update={"provenance": other}))
     section = tasks.section(gather(store.root))
     rows = by_name(tables(section)[0])
-    marked = {name for name, row in rows.items() if "\N{DAGGER}" in row["time"] + row["scoring"]}
+    marked = {name for name, row in rows.items() if "\N{DAGGER}" in row["time"]}
     assert marked == {"head"}
+    assert all(rows["head"][name].endswith("\N{DAGGER}") for name in ("scoring", "memory"))
     assert "other threads, than lora" in " ".join(
         part.text for part in section.flat if isinstance(part, Text)
     )
