@@ -275,12 +275,13 @@ function chart({ axes, points }, x, y) {
     const [cx, cy] = [across.place(point[x]), up.place(point[y])];
     const wide = 6.6 * point.name.length;
     const spots = [[8, -7], [-8 - wide, -7], [-wide / 2, -22], [-wide / 2, 8], [8, 8], [8, -22], [-8 - wide, 8], [-8 - wide, -22]].map(([dx, dy]) => [cx + dx, cy + dy, wide, 14]);
-    const spot = spots.find(free) ?? spots[0];
-    taken.push(spot);
+    const spot = spots.find(free); // one name over another would hide both
+    if (spot) taken.push(spot);
     const mark = element("g", { "data-method": point.method, "data-variant": point.variant });
     mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${told(point, x)}, ${axes[y][0]} ${told(point, y)}. ${point.about}`));
     mark.append(...bars(point, x, y, across, up));
-    mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
+    mark.append(element("polygon", { points: point.shape, transform: `translate(${cx - 5} ${cy - 5}) scale(.1)`, style: `fill: ${point.colour}` }));
+    if (spot) mark.append(element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
     svg.append(mark);
     marks.push(mark);
   }
@@ -308,7 +309,8 @@ for (const figure of document.querySelectorAll("figure[data-points]")) {
     if (both.every((value) => !value)) frame.replaceChildren(printed);
     else frame.replaceChildren(chart(data, both[0] || "generalization_gap", both[1] || "score"));
     caption.hidden = frame.firstElementChild !== printed;
-    own.textContent = caption.hidden ? `Drawn anew: ${frame.firstElementChild.ariaLabel.split(":")[0]}; means over seeds.` : "";
+    const drawn = frame.firstElementChild, unnamed = drawn.querySelector("g:not(:has(text))");
+    own.textContent = caption.hidden ? `Drawn anew: ${drawn.ariaLabel.split(":")[0]}; means over seeds.${unnamed ? " Marks without room for a name tell it." : ""}` : "";
     apply();
   });
 }

@@ -3,10 +3,20 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from playwright.sync_api import expect
 
-from gapbench.reports.document.model import Column, Document, Row, Section, Table, Value
+from gapbench.reports.document.model import (
+    Column,
+    Document,
+    FigureArtifact,
+    Row,
+    Section,
+    Table,
+    Value,
+)
 from gapbench.reports.render import html
 from tests.reports.conftest import Open, Study
 from tests.support.results_folder import FEW
@@ -105,6 +115,29 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     expect(figure.locator("figcaption")).to_contain_text(
         "no other compared method", use_inner_text=True
     )
+
+
+def test_names_of_a_plot_that_is_drawn_anew_hide_no_other(open_page: Open, tmp_path: Path) -> None:
+    """Of many points on one spot some go without; the caption says so, and their marks tell it."""
+    names = [f"lora / variant {place}" for place in range(20)]
+    data = pd.DataFrame(
+        {"name": names, "method": "lora", "variant": names, "about": ""}
+        | {"score": 0.5, "generalization_gap": 0.1, "trainable_params": 74_900}
+    )
+    axes = {name: (name, "", "low") for name in data.columns[4:]}
+    figure = FigureArtifact("points", "Points", Figure((3, 2)), data, "Points.", axes)
+    path = tmp_path / "report.html"
+    html.write(Document("t", "s", (Section("a", "A", (figure,)),)), path)
+    page = open_page(path)
+    page.get_by_role("combobox").last.select_option("trainable_params")
+    drawn = page.locator("svg.drawn")
+    boxes = [each.bounding_box() for each in drawn.locator("g text").all()]
+    assert 2 < len(boxes) < len(names)
+    tops = sorted((box["x"], box["y"]) for box in boxes if box)
+    assert len(set(tops)) == len(boxes)
+    assert drawn.locator("g title").count() == len(names)
+    expect(page.locator("figcaption")).to_contain_text("without room for a name")
+    assert any(each.endswith("k") for each in drawn.locator("> text").all_text_contents())
 
 
 def test_arrow_keys_go_from_mark_to_mark(open_page: Open, report: Path) -> None:
