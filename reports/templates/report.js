@@ -310,7 +310,7 @@ for (const figure of document.querySelectorAll("figure[data-points]")) {
     else frame.replaceChildren(chart(data, both[0] || "generalization_gap", both[1] || "score"));
     caption.hidden = frame.firstElementChild !== printed;
     const drawn = frame.firstElementChild, unnamed = drawn.querySelector("g:not(:has(text))");
-    own.textContent = caption.hidden ? `Drawn anew: ${drawn.ariaLabel.split(":")[0]}; means over seeds.${unnamed ? " Marks without room for a name tell it." : ""}` : "";
+    own.textContent = caption.hidden ? `Drawn anew: ${drawn.ariaLabel.split(":")[0]}; means over seeds.${unnamed ? " Point at a mark without a name to read it." : ""}` : "";
     apply();
   });
 }

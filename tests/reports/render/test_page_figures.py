@@ -136,7 +136,7 @@ def test_names_of_a_plot_that_is_drawn_anew_hide_no_other(open_page: Open, tmp_p
     tops = sorted((box["x"], box["y"]) for box in boxes if box)
     assert len(set(tops)) == len(boxes)
     assert drawn.locator("g title").count() == len(names)
-    expect(page.locator("figcaption")).to_contain_text("without room for a name")
+    expect(page.locator("figcaption")).to_contain_text("Point at a mark without a name")
     assert any(each.endswith("k") for each in drawn.locator("> text").all_text_contents())
 
 
