@@ -193,29 +193,34 @@ def test_command_that_is_killed_and_whose_files_are_cut_off_completes_its_plan(
 ) -> None:
     """`gapbench run` itself, killed and robbed of bytes over and over again, gets to the end."""
     small = make(tmp_path / "small", make_backbone("bert"), methods=["majority"], seeds=12)
-    draw = random.Random(12)  # noqa: S311 - not for secrets
-    store = Store(disk / "results")
-    command = ("run", *small.planning, "--results", store.root, "--stack", "1")
-    kept: dict[Path, bytes] = {}
-    kills = cuts = 0
-    while kills < 6 or cuts < 4:
+
+    def run(store: Store, seconds: float | None = None) -> int | None:
+        """Run the suite, killed after so many seconds; return how the process ended."""
+        command = ("run", *small.planning, "--results", store.root, "--stack", "1")
         process = PROCESSES.Process(target=run_command, args=(tmp_path / "out", *command))
         process.start()
-        process.join(draw.uniform(0.2, 1.5))
+        process.join(seconds)
         process.kill()
         process.join()
-        kills += process.exitcode == -signal.SIGKILL
+        return process.exitcode
+
+    assert run(Store(tmp_path / "first")) == 0  # what only the first command loads
+    began = time.monotonic()
+    assert run(Store(tmp_path / "whole")) == 0
+    whole_s = time.monotonic() - began
+    draw = random.Random(12)  # noqa: S311 - not for secrets
+    store = Store(disk / "results")
+    kept: dict[Path, bytes] = {}
+    kills = cuts = 0
+    while kills < 6 or cuts < 20:
+        kills += run(store, draw.uniform(0.3, 1) * whole_s) == -signal.SIGKILL
         whole = {store.record_path(r.run): r for r in store.records() if isinstance(r, Record)}
         assert all(path.read_bytes() == content for path, content in kept.items())
-        if whole:
-            victim = draw.choice(sorted(whole))
+        for victim in draw.sample(sorted(whole), len(whole) // 2):
             os.truncate(victim, draw.randrange(victim.stat().st_size - 1))
             cuts += 1
             del whole[victim]
         kept = {path: path.read_bytes() for path in whole}
-    process = PROCESSES.Process(target=run_command, args=(tmp_path / "out", *command))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    assert run(store) == 0
     assert all(path.read_bytes() == content for path, content in kept.items())
     assert len([r for r in store.records() if isinstance(r, Record) and r.status == "ok"]) == 12
