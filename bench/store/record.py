@@ -70,7 +70,7 @@ class SplitScores(FrozenModel):
     loss: float
     examples: int
     parts: dict[str, Scores] = Field(
-        default={}, description="the metrics of parts that the task sets apart, by part"
+        default={}, description="the metrics of parts that the task sets apart, and `ece`, by part"
     )
     bare: Scores = Field(
         default={},

@@ -33,7 +33,7 @@ class FileScores:
         task: name of the task.
         examples: number of outputs.
         scores: scores by metric; for classes with likelihoods, calibration too.
-        parts: scores of each part that the task scores separately.
+        parts: scores of each part that the task scores separately, calibration too.
         reasons: why a score is None, by metric.
     """
 
@@ -94,6 +94,8 @@ def score(
         if why is not None:
             reasons[metric.name] = why
         made[part] |= {metric.name: None} if why else compute([metric.name], inputs[part])
+    for part in made.keys() - {""}:
+        made[part] |= kind.calibration_of_part(inputs[part])
     return FileScores(task.name, len(rows), made.pop("") | extra, made, reasons)
 
 

@@ -114,21 +114,35 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
 def _of_groups(
     evidence: Evidence, part: pd.DataFrame, title: str, best: Literal["high", "low"]
 ) -> list[Part]:
-    """Return the scores of groups of parts, folded; nothing where there are none."""
-    names = list(dict.fromkeys(name for each in part["groups"] for name in each))
-    if not names:
-        return []
+    """Return scores and calibration errors of groups of parts, folded; nothing without groups."""
     metric = part["metric"].iloc[0]
+    sides: list[tuple[str, str, Literal["high", "low"]]] = [
+        ("groups", metric, best),
+        ("group_eces", "calibration error", "low"),
+    ]
+    tables = [
+        _groups(evidence, part, column, f"{name} of groups of {title}", side)
+        for column, name, side in sides
+        if part[column].map(bool).any()
+    ]
+    return [Folded(f"{title}: by group, without intervals", tuple(tables))] if tables else []
+
+
+def _groups(
+    evidence: Evidence, part: pd.DataFrame, column: str, title: str, best: Literal["high", "low"]
+) -> Table:
+    """Return a table with a column for each group."""
 
     def field(name: str) -> Field:
-        return Field(
-            Column(name, f"{metric} on this group, mean over seeds", best=best),
-            lambda row: value(row.groups.get(name), number(row.groups.get(name))),
-        )
+        def read(row: Any) -> Value:
+            found = getattr(row, column).get(name)
+            return value(found, number(found))
 
-    known = part[part["groups"].map(bool)]
-    shown = _table(evidence, known, f"Groups of {title}", tuple(map(field, names)))
-    return [Folded(f"{title}: {metric} by group, without intervals", (shown,))]
+        return Field(Column(name, "mean over seeds", best=best), read)
+
+    known = part[part[column].map(bool)]
+    names = list(dict.fromkeys(name for each in known[column] for name in each))
+    return _table(evidence, known, title[0].upper() + title[1:], tuple(map(field, names)))
 
 
 def _over(part: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 Rows are compared as in their main score: on common seeds and items, with intervals that hold
 together. All second tests of a board share one level. Their calibration errors and the scores of
-groups of parts are means over seeds, without intervals.
+groups of parts, calibration errors too, are means over seeds without intervals.
 """
 
 import math
@@ -46,17 +46,17 @@ def second_tests(results: LoadedResults, summary: pd.DataFrame) -> pd.DataFrame:
         summary: the table of `reports.tables.summary.summarise`.
 
     Returns:
-        `COLUMNS`, of which the data dictionary says what they mean, and `name`, that of the row in
-        `standing`, and `groups`, the mean of each group of parts that has scores of its own, by its
-        name. `change` is the score minus that of the bare backbone, empty where that has no head of
-        its own.
+        `COLUMNS`, of which the data dictionary says what they mean; `name`, that of the row in
+        `standing`; and by name, of each group of parts that has them, the mean score in `groups`
+        and the mean calibration error in `group_eces`. `change` is the score minus that of the
+        bare backbone, empty where that has no head of its own.
     """
     content: list[dict[str, Any]] = []
     for _, board in summary.groupby(BOARD, sort=False):
         for found in tested(results, board):
             content += found.lines(list(rows(board)))
-    frame = pd.DataFrame(content, columns=[*COLUMNS, "name", "groups"])
-    return typed(frame, _TEXT, {"n_seeds", "n_items"}, {"groups"})
+    frame = pd.DataFrame(content, columns=[*COLUMNS, "name", "groups", "group_eces"])
+    return typed(frame, _TEXT, {"n_seeds", "n_items"}, {"groups", "group_eces"})
 
 
 def tested(results: LoadedResults, board: pd.DataFrame) -> list["Tested"]:
@@ -98,7 +98,7 @@ class Tested:
         self._results, self._runs, self._standing = results, runs, standing
         self._column = f"{test.name}/{self.metric.name}"
         self._bare = f"{test.name}/{BARE}{self.metric.name}"
-        self._groups = {name: f"{self._column}/{name}" for name in test.task.part_groups}
+        self._groups = list(test.task.part_groups)
         self.scores = self._samples([self._column], "score")
         alpha = standing.alpha * level_of("score", self.metric.range) / tests
         ranked = {
@@ -134,7 +134,8 @@ class Tested:
                 ),
                 "ece": self._mean(row, f"{self.name}/ece"),
                 "missing": self._missing(row),
-                "groups": self._of_groups(row),
+                "groups": self._of_groups(row, self._column),
+                "group_eces": self._of_groups(row, f"{self.name}/ece"),
             }
 
     def _samples(self, columns: list[str], outcome: Quantity) -> dict[str, Sample]:
@@ -155,9 +156,9 @@ class Tested:
         }
         return ScoredCell(row.config_hash, found)
 
-    def _of_groups(self, row: Any) -> dict[str, float]:
-        """Return the mean of each group of parts that has scores of its own."""
-        found = {name: self._mean(row, column) for name, column in self._groups.items()}
+    def _of_groups(self, row: Any, column: str) -> dict[str, float]:
+        """Return the mean of a column of each group of parts that has it."""
+        found = {name: self._mean(row, f"{column}/{name}") for name in self._groups}
         return {name: mean for name, mean in found.items() if mean is not None}
 
     def _mean(self, row: Any, column: str) -> float | None:

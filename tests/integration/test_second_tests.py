@@ -145,14 +145,14 @@ def test_numbers_reach_data_frame_and_files(second_files: Files, done: Any, tmp_
     section = beyond.section(gather(second_files.folder / "results"))
     assert section is not None
     (folded,) = (each for each in section.parts if isinstance(each, Folded))
-    assert folded.title.endswith("ask: accuracy by group, without intervals")
-    (shown,) = folded.parts
-    assert isinstance(shown, Table)
-    assert [column.heading for column in shown.columns] == ["first", "second"]
-    read = {row.name: [each.key for each in row.values] for row in shown.rows}  # noqa: PD011
-    for place, group in enumerate(("first", "second")):
-        own = [done["full", seed].splits["ask"].parts[group]["accuracy"] for seed in (0, 1)]
-        assert read["full"][place] == pytest.approx(np.mean(own))
+    assert folded.title.endswith("ask: by group, without intervals")
+    for shown, name in zip(folded.parts, ("accuracy", "ece"), strict=True):
+        assert isinstance(shown, Table)
+        assert [column.heading for column in shown.columns] == ["first", "second"]
+        read = {row.name: [each.key for each in row.values] for row in shown.rows}  # noqa: PD011
+        for place, group in enumerate(("first", "second")):
+            own = [done["full", seed].splits["ask"].parts[group][name] for seed in (0, 1)]
+            assert read["full"][place] == pytest.approx(np.mean(own))
 
 
 def test_calibration_error_is_that_of_the_stored_outputs(

@@ -18,6 +18,7 @@ from gapbench.bench.data.encoded import AbsentSplit, TaskData
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources, backbone_folder
 from gapbench.bench.experiment import suite as suites
+from gapbench.bench.metrics.calibration import expected_calibration_error
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.dataset import read_rows
 from gapbench.bench.tasks.eval_subset import EvalSubset
@@ -202,6 +203,11 @@ def test_scores_by_part_and_group_and_their_mean(decoder: Path, tmp_path: Path) 
     assert {name: scores["accuracy"] for name, scores in found.parts.items()} == pytest.approx(
         each | groups
     )
+    likelihoods = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for name, scores in found.parts.items():
+        own = sums if name == "sums" else parts == name
+        ece = expected_calibration_error(likelihoods[own], rows.targets[own])
+        assert scores["ece"] == pytest.approx(ece, abs=1e-12)
     stored_table = kind.predictions(task, {"logits": logits}, subset, task.metrics)
     items = stored_table["item_macro_accuracy"].to_numpy()
     assert items.mean() == pytest.approx(np.mean([*each.values()]), abs=1e-6)

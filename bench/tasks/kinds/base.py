@@ -117,7 +117,8 @@ class TaskKind(ABC, Generic[TaskT]):
     ) -> SplitScores:
         """Return the named metrics and the mean loss of one run's outputs.
 
-        Metrics of something that each example has one of are also given by part.
+        Metrics of something that each example has one of are also given by part, as is what
+        `calibration_of_part` returns.
         """
         inputs = self.metric_inputs(task, outputs, subset)
         known = scored_by_part(inputs, names)
@@ -126,8 +127,15 @@ class TaskKind(ABC, Generic[TaskT]):
             metrics=compute(names, inputs),
             loss=self.loss(task, outputs, subset),
             examples=len(subset.examples),
-            parts={part: compute(known, own) for part, own in parts.items()},
+            parts={
+                part: compute(known, own) | self.calibration_of_part(own)
+                for part, own in parts.items()
+            },
         )
+
+    def calibration_of_part(self, inputs: Inputs) -> Scores:
+        """Return the calibration error of a part as ``ece``, empty if it has none."""
+        return {}
 
     def part_names(self, subset: EvalSubset) -> Sequence[str]:
         """Return the part that each example belongs to, "" for none; empty without parts."""

@@ -160,6 +160,14 @@ class Choice(TaskKind[ChoiceTask], ShotsKind):
         """Return calibration of the softmax over each question's choices."""
         return calibrated(validation, test)
 
+    def calibration_of_part(self, inputs: Inputs) -> Scores:
+        """Return the calibration error of the softmax over each question's choices."""
+        if (known := inputs.get("choices")) is None:
+            return {}
+        logits, _, targets = known
+        likelihoods = calibration.softmax(logits)
+        return {"ece": calibration.expected_calibration_error(likelihoods, targets)}
+
     def best_possible(self, task: ChoiceTask, test: EncodedSplit) -> Truth | None:
         """Return the scores of the true probabilities of the choices."""
         return truth_of_classes(test, "accuracy")
