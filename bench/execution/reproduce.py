@@ -147,7 +147,7 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
             yield f"calibration.{split}.ece", scores.ece
         for part, values in scores.parts.items():
             for metric, value in values.items():
-                kind = "calibration." if metric == "ece" else ""
+                kind = "" if metric in scores.metrics else "calibration."
                 yield f"{kind}{split}.{metric}.{part}", value
     if record.calibration:
         for name, value in record.calibration.model_dump(exclude_unset=True).items():

@@ -70,7 +70,9 @@ class SplitScores(FrozenModel):
     loss: float
     examples: int
     parts: dict[str, Scores] = Field(
-        default={}, description="the metrics of parts that the task sets apart, and `ece`, by part"
+        default={},
+        description="the metrics of parts that the task sets apart, by part; of choices also "
+        "`ece`, and `ece_floor` to be expected of a calibrated model so confident",
     )
     bare: Scores = Field(
         default={},

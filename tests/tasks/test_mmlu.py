@@ -208,6 +208,7 @@ def test_scores_by_part_and_group_and_their_mean(decoder: Path, tmp_path: Path) 
         own = sums if name == "sums" else parts == name
         ece = expected_calibration_error(likelihoods[own], rows.targets[own])
         assert scores["ece"] == pytest.approx(ece, abs=1e-12)
+        assert 0 < scores["ece_floor"] < 1
     stored_table = kind.predictions(task, {"logits": logits}, subset, task.metrics)
     items = stored_table["item_macro_accuracy"].to_numpy()
     assert items.mean() == pytest.approx(np.mean([*each.values()]), abs=1e-6)

@@ -134,7 +134,7 @@ class TaskKind(ABC, Generic[TaskT]):
         )
 
     def calibration_of_part(self, inputs: Inputs) -> Scores:
-        """Return the calibration error of a part as ``ece``, empty if it has none."""
+        """Return the calibration error of a part, and a calibrated model's; empty if undefined."""
         return {}
 
     def part_names(self, subset: EvalSubset) -> Sequence[str]:

@@ -161,12 +161,12 @@ class Choice(TaskKind[ChoiceTask], ShotsKind):
         return calibrated(validation, test)
 
     def calibration_of_part(self, inputs: Inputs) -> Scores:
-        """Return the calibration error of the softmax over each question's choices."""
+        """Return that of the softmax over each question's choices."""
         if (known := inputs.get("choices")) is None:
             return {}
         logits, _, targets = known
-        likelihoods = calibration.softmax(logits)
-        return {"ece": calibration.expected_calibration_error(likelihoods, targets)}
+        found = calibration.errors(calibration.softmax(logits), targets)
+        return {name: found[name] for name in ("ece", "ece_floor")}
 
     def best_possible(self, task: ChoiceTask, test: EncodedSplit) -> Truth | None:
         """Return the scores of the true probabilities of the choices."""
