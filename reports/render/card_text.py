@@ -16,12 +16,12 @@ _NAMES = (20, 24)
 """Most columns of the names of a task and of a method; longer ones take several lines."""
 
 
-def text(card: Card) -> str:
+def text(card: Card, kind: str = "ANSWER") -> str:
     """Return the answer as lines of at most `WIDTH` columns."""
-    title = f" ANSWER: {card.about} "
+    title = f" {kind}: {card.about} "
     long = len(title) > WIDTH - 4
     lines = (
-        [_ruled(" ANSWER "), *wrap(card.about, WIDTH, break_on_hyphens=False), ""]
+        [_ruled(f" {kind} "), *wrap(card.about, WIDTH, break_on_hyphens=False), ""]
         if long
         else [_ruled(title)]
     )
@@ -46,7 +46,8 @@ def _table(card: Card) -> Iterator[str]:
     """Yield a line for each measure; intervals of each method alone stand on the page."""
     (first, second), (role, other) = zip(*card.heads, strict=True)
     yield _line("", first, second, "difference")
-    yield _line("", role, other, "(95 % interval)")
+    known = any("(" in each.difference for each in card.measures)
+    yield _line("", role, other, "(95 % interval)" if known else "")
     for each in card.measures:
         own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
         reading = "-" if each.reading == _ALIKE else each.reading

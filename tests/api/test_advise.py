@@ -80,11 +80,16 @@ def test_a_suite_ends_with_a_winner_scored_on_sealed_rows(small: SmallSuite) -> 
     final = records(small.results)
     assert {each.seed for each in final} == {4, 5}
     assert all("test" in each.splits for each in final)
-    assert "On the test rows" in repr(advice)
+    assert "== CHECK: " in repr(advice)
+    assert repr(advice).count("ANSWER") == 1
     assert advice.winner in repr(advice)
     page = (small.results / "advice.html").read_text().replace("<wbr>", "")  # where names may break
     assert all(f">{row.arm}</th>" in page for row in advice.rows)
     assert advice.headline in page
+    assert advice.checked is not None
+    assert advice.checked.headline in page
+    assert advice.content["test"]["headline"] == advice.checked.headline
+    assert {each["name"] for each in advice.content["test"]["entries"]} >= {advice.winner}
     stored = json.loads((small.results / "advice.json").read_text())
     assert stored == json.loads(json.dumps(advice.content))
 
@@ -105,6 +110,7 @@ def test_time_that_ends_first_gives_an_unfinished_answer(
     monkeypatch.setattr(course.Course, "final", lambda *_: course.CallOutcome())
     advice = advised(small.path, data=small.data, results=small.results)
     assert not advice.final
+    assert advice.content["test"] is None
     assert "test rows are still sealed" in repr(advice)
     assert not records(small.results)
     monkeypatch.undo()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from html import escape
 from math import isfinite
 from pathlib import Path
@@ -14,8 +15,11 @@ from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results
 from gapbench.bench.core.errors import StoreError
 from gapbench.reports.document.model import Card, Measure
+from gapbench.reports.prose.check_card import check
 from gapbench.reports.render import advice_page, card_text
 from gapbench.reports.render.files import put
+from gapbench.reports.verdict.model import Verdict
+from gapbench.reports.verdict.plain import plain
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,6 +160,7 @@ class Advice:
             "seconds_left": self.seconds_left,
             "final": self.final,
             "cut": self.cut,
+            "test": self._test_content,
         }
 
     @property
@@ -172,13 +177,33 @@ class Advice:
             points={name: said for name, said in self._points() if said},
         )
 
+    @cached_property
+    def test(self) -> Verdict | None:
+        """What the sealed test rows say, None while they are sealed."""
+        if not self.final:
+            return None
+        return self.results.verdict(tasks=self.task, matters=self.rules.margin)[self.task]
+
+    @property
+    def checked(self) -> Card | None:
+        """The advised arm on the test rows, beside the reference; None while they are sealed."""
+        return check(self.test, self.winner) if self.test else None
+
+    @property
+    def _test_content(self) -> dict[str, Any] | None:
+        if self.test is None or self.checked is None:
+            return None
+        found = plain(self.test)
+        shown = {name: found[name] for name in ("reference", "entries", "pairs")}
+        return {"headline": self.checked.headline, "certainty": self.checked.certainty} | shown
+
     def write(self, folder: Path) -> Path:
         """Write the page ``advice.html`` and ``advice.json``; return the page.
 
         Raises:
             StoreError: if they cannot be written.
         """
-        cards = [self.card, *(self.results.verdict(tasks=self.task).cards if self.final else [])]
+        cards = [self.card, *([self.checked] if self.checked else [])]
         rows = [vars(row) | {"method": row.arm.partition(" / ")[0]} for row in self.rows]
         page = advice_page.document(cards, rows, self.metric, self.winner, self.saved)
         try:
@@ -190,9 +215,8 @@ class Advice:
 
     def __repr__(self) -> str:
         last = ""
-        if self.final:
-            last = "On the test rows, sealed until the race was over:\n"
-            last += repr(self.results.verdict(tasks=self.task))
+        if self.checked:
+            last = card_text.text(self.checked, "CHECK")
         elif self.winner:
             last = "The test rows are still sealed: the time ended before the final runs.\n"
         return card_text.text(self.card) + last
