@@ -55,19 +55,14 @@ def _scores(entries: Iterator[Entry]) -> Iterator[str]:
 def _headline(verdict: Verdict, advised: str, others: Sequence[Entry]) -> str:
     if not verdict[advised].compared:
         return f"The test rows say nothing: {advised} cannot be compared there."
-    better = [each.name for each in others if _claim(verdict, each.name, advised) == "better"]
+    better = [e.name for e in others if verdict.contrast(e.name, advised).claim == "better"]
     if better:
         are = "is" if len(better) == 1 else "are"
         return f"The test rows disagree: {few(better)} {are} shown to be better than {advised}."
-    reference = verdict.reference
-    known = {each.name for each in others}
-    if reference in known and _claim(verdict, advised, reference) == "better":
-        return f"The test rows agree: {advised} is shown to be better than {reference}."
+    found = verdict[advised].to_reference.get("score")
+    if found is not None and found.claim == "better":
+        return f"The test rows agree: {advised} is shown to be better than {verdict.reference}."
     return f"The test rows do not contradict it: none is shown to be better than {advised}."
-
-
-def _claim(verdict: Verdict, first: str, second: str) -> str:
-    return verdict.contrast(first, second).claim
 
 
 def _certainty(verdict: Verdict, advised: str, others: Sequence[Entry]) -> str:

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,26 @@ def test_the_same_call_again_trains_nothing(small: SmallSuite) -> None:
     second = advised(small.path, data=small.data, results=small.results)
     assert {p: p.read_bytes() for p in small.results.rglob("seed-*.json")} == before
     assert (second.winner, second.state) == (first.winner, first.state)
+
+
+def test_a_folder_may_hold_several_backbones_and_settings(
+    small: SmallSuite, make_backbone: Callable[[str], Path]
+) -> None:
+    """The check is on the rows of this answer; a shorter race later has saved nothing, not less."""
+    advised(small.path, data=small.data, results=small.results)
+    for change in ({"backbone": make_backbone("roberta")}, {"quantization": "int8"}):
+        advice = advised(small.path, data=small.data, results=small.results, **change)
+        assert advice.test is not None
+        hashes = {each.config_hash for each in advice.test.entries}
+        cells = [each.cell for each in records(small.results) if each.cell.hash in hashes]
+        assert {cell.backbone.name for cell in cells} == {advice.backbone}
+        assert {cell.quantization for cell in cells} == {change.get("quantization")}
+        assert advice.winner in repr(advice.checked)
+    again = advised(small.path, data=small.data, results=small.results, repeats=1)
+    assert again.state.blocks > 2
+    assert (again.saved, again.seconds_left) == (0.0, 0.0)
+    open_race = replace(again.state, decided=False, futile=False)
+    assert "--repeats" in replace(again, state=open_race).changes  # the same call would do nothing
 
 
 def test_time_that_ends_first_gives_an_unfinished_answer(

@@ -36,7 +36,7 @@ class Advice:
         grid: number of runs of all arms on all planned blocks.
         seconds: time of this call.
         seconds_left: expected time of the planned blocks that are left.
-        final: whether the winner was scored on the test rows.
+        tested: hash of the winner's cell on the test rows, "" while it is not scored there.
         cut: what was left out so that the race fits its time, "" for nothing.
         results: the runs on test rows.
     """
@@ -53,7 +53,7 @@ class Advice:
     grid: int
     seconds: float
     seconds_left: float
-    final: bool
+    tested: str
     cut: str
     results: Results
 
@@ -61,6 +61,11 @@ class Advice:
     def winner(self) -> str:
         """The advised arm, "" if there is none yet."""
         return self.state.winner or ""
+
+    @property
+    def final(self) -> bool:
+        """Whether the winner was scored on the test rows."""
+        return bool(self.tested)
 
     def __getitem__(self, arm: str) -> ArmRow:
         """Return the row of an arm.
@@ -123,6 +128,11 @@ class Advice:
                 f"more rows: these tell differences of {state.resolvable:.3f} apart however often "
                 "they are cut again, and those of the arms left are smaller"
             )
+        if not self.seconds_left:
+            return (
+                "more planned blocks (--repeats): those done tell differences of "
+                f"{state.resolved:.3f} apart"
+            )
         return (
             f"about {span(self.seconds_left)} more would tell differences of "
             f"{state.resolvable:.3f} apart, against {state.resolved:.3f} now; run the same command "
@@ -179,22 +189,31 @@ class Advice:
 
     @cached_property
     def test(self) -> Verdict | None:
-        """What the sealed test rows say, None while they are sealed."""
+        """What the sealed test rows say, None while they are sealed.
+
+        The folder may hold results of the task with other backbones and settings too.
+        """
         if not self.final:
             return None
-        return self.results.verdict(tasks=self.task, matters=self.rules.margin)[self.task]
+        found = self.results.verdict(tasks=self.task, matters=self.rules.margin)
+        own = (each for each in found if each.suite == self.suite and self._name_in(each))
+        return next(own, None)
 
-    @property
+    def _name_in(self, verdict: Verdict) -> str:
+        """Return the name of the winner's row in a verdict, "" if it has none."""
+        names = (each.name for each in verdict.entries if each.config_hash == self.tested)
+        return next(names, "")
+
+    @cached_property
     def checked(self) -> Card | None:
-        """The advised arm on the test rows, beside the reference; None while they are sealed."""
-        return check(self.test, self.winner) if self.test else None
+        """The winner on the test rows, beside the reference; None while they are sealed."""
+        return check(self.test, self._name_in(self.test)) if self.test else None
 
     @property
     def _test_content(self) -> dict[str, Any] | None:
-        if self.test is None or self.checked is None:
+        if not (self.test and self.checked):
             return None
-        found = plain(self.test)
-        shown = {name: found[name] for name in ("reference", "entries", "pairs")}
+        shown = {name: plain(self.test)[name] for name in ("reference", "entries", "pairs")}
         return {"headline": self.checked.headline, "certainty": self.checked.certainty} | shown
 
     def write(self, folder: Path) -> Path:

@@ -201,7 +201,8 @@ class Course:
                 for seed in self.seeds
             ]
         )
-        count = self.rules.folds * self.rules.repeats
+        # Fewer may be planned now than an earlier call in this folder did.
+        count = max(self.rules.folds * self.rules.repeats, state.blocks)
         task = self.reader.arms[0].cell.task
         found = rows(self.reader, state, self.rules)
         return Advice(
@@ -217,7 +218,7 @@ class Course:
             grid=len(found) * count,
             seconds=time.monotonic() - self.began,
             seconds_left=(count - state.blocks) * self.expected.of(state.left),
-            final=final,
+            tested=self.arm(state.winner).on("fixed").hash if final and state.winner else "",
             cut=self.cut,
             results=results,
         )
