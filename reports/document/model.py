@@ -179,6 +179,11 @@ class Card:
     points: Mapping[str, str]
     tasks: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def with_intervals(self) -> bool:
+        """Whether any difference of `measures` has an interval."""
+        return any("(" in each.difference for each in self.measures)
+
     def reading(self, measure: Measure) -> str:
         """Return what a measure shows, with the name of the method that it is said of."""
         short = measure.reading.count(" ") or not measure.reading

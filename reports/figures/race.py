@@ -31,8 +31,14 @@ def race(rows: Sequence[Mapping[str, Any]], metric: str, winner: str) -> FigureA
             )
             said = "advised" if row["arm"] == winner else "left" if gone else "ties"
             score = f", {metric} {row['score']:.3f}" if pd.notna(row["score"]) else ""
-            axis.text(
-                row["blocks"], place, f"  {said}{score}", va="center", color=INK, fontsize=7.5
+            axis.annotate(
+                f"{said}{score}",
+                (row["blocks"], place),
+                (4, 0),  # points; blanks at the start of a text are lost in a page
+                textcoords="offset points",
+                va="center",
+                color=INK,
+                fontsize=7.5,
             )
         axis.set_yticks(range(len(data)), data["arm"])
         axis.set_ylim(len(data) - 0.5, -0.5)

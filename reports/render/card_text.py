@@ -46,8 +46,7 @@ def _table(card: Card) -> Iterator[str]:
     """Yield a line for each measure; intervals of each method alone stand on the page."""
     (first, second), (role, other) = zip(*card.heads, strict=True)
     yield _line("", first, second, "difference")
-    known = any("(" in each.difference for each in card.measures)
-    yield _line("", role, other, "(95 % interval)" if known else "")
+    yield _line("", role, other, "(95 % interval)" if card.with_intervals else "")
     for each in card.measures:
         own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
         reading = "-" if each.reading == _ALIKE else each.reading

@@ -267,6 +267,7 @@ def _card(card: Card) -> dict[str, Any]:
         "certainty": _pieces(_minus(card.certainty)),
         "heads": card.heads,
         "measures": rows,
+        "intervals": card.with_intervals,
         "points": [(name, _pieces(_minus(said))) for name, said in card.points.items()],
         "tasks": [tuple(map(_pieces, map(_minus, task))) for task in card.tasks],
     }

@@ -50,6 +50,7 @@ def test_bound_is_the_largest_advantage_of_another_row(tmp_path: Path) -> None:
     bound = float(made.certainty.partition("more than ")[2].split()[0])
     assert most <= bound < most + 0.001
     assert made.heads[1] == ("lora", "reference")
+    assert "(95 % interval)" in card_text.text(made)
     assert made.points["Also scored"].startswith("dora 0.")
 
 
@@ -70,3 +71,5 @@ def test_one_row_alone_has_nothing_beside_it(tmp_path: Path) -> None:
     assert made.certainty == ""
     assert made.measures[0].first
     assert not made.measures[0].second
+    assert not made.with_intervals
+    assert "95 % interval" not in card_text.text(made)
