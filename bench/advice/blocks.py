@@ -8,7 +8,7 @@ import numpy as np
 
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.confidence_sequence import Floats
-from gapbench.bench.advice.race import BlockResults
+from gapbench.bench.advice.state import BlockResults
 from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, RecordError

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gapbench.bench.advice.race import BlockResults, Rules, State, race
+from gapbench.bench.advice.race import race
+from gapbench.bench.advice.state import BlockResults, Rules, State
 from tests.benchmarks import advice as simulation
 
 RULES = Rules(margin=0.01, folds=5, reference="lora")

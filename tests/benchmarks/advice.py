@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 import gapbench
-from gapbench.bench.advice.race import BlockResults, Rules, State, race
+from gapbench.bench.advice.race import race
+from gapbench.bench.advice.state import BlockResults, Rules, State
 
 Floats = NDArray[np.float64]
 

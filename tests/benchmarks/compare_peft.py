@@ -100,7 +100,7 @@ class Work:
         """Train and score one run with PEFT and `Trainer`."""
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            trainer = self._trainer(folder)
+            trainer = self.library(folder)
             prepared = time.perf_counter()
             trainer.train()
             trained = time.perf_counter()
@@ -111,7 +111,8 @@ class Work:
         evaluation = more * (ended - trained)
         return Took(prepared - began, (trained - prepared) / self.steps, evaluation)
 
-    def _trainer(self, folder: str) -> transformers.Trainer:
+    def library(self, folder: str) -> transformers.Trainer:
+        """Return the library's trainer of one run."""
         config = peft.LoraConfig(
             r=8, target_modules=["query", "value"], modules_to_save=["classifier"]
         )

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gapbench.bench.advice.race import Rules, State
+from gapbench.bench.advice.state import Rules, State
 from gapbench.bench.api.advising.rows import ArmRow
 from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results

@@ -9,7 +9,9 @@ from pathlib import Path
 from gapbench.bench.advice import arms as arms_of
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.blocks import BlockReader, raced_metric
-from gapbench.bench.advice.race import FIRST, Rules, State, race
+from gapbench.bench.advice.comparisons import FIRST
+from gapbench.bench.advice.race import race
+from gapbench.bench.advice.state import Rules, State
 from gapbench.bench.advice.trimming import RaceBounds, StoredDesign, trim
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.expected_time import ExpectedTime

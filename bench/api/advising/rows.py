@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from gapbench.bench.advice.blocks import BlockReader, raced_metric, seconds
-from gapbench.bench.advice.race import Departure, Rules, State, relative_cost
+from gapbench.bench.advice.race import relative_cost
+from gapbench.bench.advice.state import Departure, Rules, State
 from gapbench.bench.config.run import Cell
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Record, Status

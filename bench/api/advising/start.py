@@ -12,7 +12,7 @@ import pandas as pd
 from gapbench.bench.adaptation import registry
 from gapbench.bench.advice.arms import Arm, design
 from gapbench.bench.advice.blocks import BlockReader, raced_metric
-from gapbench.bench.advice.race import Rules, State
+from gapbench.bench.advice.state import Rules, State
 from gapbench.bench.advice.trimming import RaceBounds, StoredDesign
 from gapbench.bench.api.advise import advise
 from gapbench.bench.api.advising.answer import Advice

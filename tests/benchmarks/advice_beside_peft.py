@@ -1,0 +1,121 @@
+"""A race of `gapbench advise`, beside PEFT with the model library's `Trainer` in sequence.
+
+The race runs first, with all arms and blocks that it is given. Then LoRA trains on its first blocks
+by the library: the same rows, precision, threads and number of steps, scored once on the block's
+fold, where the race scores along training too. The library has no other arm, so each of its runs
+is counted as one of LoRA, the cheapest. The last line sets both beside each other: for the runs
+that the race made, and for the full grid of arms and blocks.
+
+    python -m tests.benchmarks.advice_beside_peft reviews.csv --text review --label stars
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from statistics import fmean
+
+import gapbench
+from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.api.advising.answer import Advice
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.process import choose_device, prepare
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.store import Store
+from gapbench.bench.tasks import dataset
+from tests.benchmarks.compare_peft import Work
+from tests.benchmarks.peft_trainer import Rows
+
+
+def main() -> None:
+    """Print a line for each run of the library, then what both take."""
+    options = _parser().parse_args()
+    began = time.perf_counter()
+    advice = gapbench.advise(
+        options.data,
+        text=options.text,
+        label=options.label,
+        backbone=options.backbone,
+        arms=options.arms,
+        repeats=options.repeats,
+        precision=options.precision,
+        results=options.results,
+    )
+    took = time.perf_counter() - began
+    raced = _raced(options.results, advice)
+    prepare(options.threads)
+    library = fmean(_by_library(run, options.backbone) for run in _first(raced, options.pairs))
+    print(json.dumps(_compared(advice, raced, took, library)))
+
+
+def _raced(results: Path, advice: Advice) -> list[Record]:
+    found = [r for r in Store(results / "race").records() if isinstance(r, Record)]
+    assert len(found) == advice.content["runs"], "the folder held another race"
+    return found
+
+
+def _first(raced: list[Record], pairs: int) -> list[Run]:
+    """Return the runs of plain LoRA on the first blocks."""
+    lora = [record.run for record in raced if record.cell.method == "lora"]
+    return sorted(lora, key=lambda run: (run.seed, run.hash))[:pairs]
+
+
+def _by_library(run: Run, backbone: str) -> float:
+    """Return the seconds that one run takes the library, without loading model and rows."""
+    sources = Sources()
+    sources.backbone(backbone)
+    loaded = load_backbone(run.cell, sources)
+    splits = dataset.prepare(run.cell, sources, loaded.reader, run.seed)
+    steps = run.cell.budget.total_steps(len(splits.train))
+    work = Work(run.cell, loaded, splits, splits, steps, choose_device("auto"))
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = work.library(folder)
+        trainer.train()
+        trainer.predict(Rows(splits.validation))
+    seconds = time.perf_counter() - began
+    print(f"library, block {run.seed}: {steps} steps in {seconds:.1f} s", flush=True)
+    return seconds
+
+
+def _compared(
+    advice: Advice, raced: list[Record], took: float, library: float
+) -> dict[str, float | str]:
+    content = advice.content
+    race = sum(r.cost.train_seconds + r.cost.evaluation_seconds for r in raced if r.cost)
+    return {
+        "precision": raced[0].cell.precision,
+        "command_seconds": round(took, 1),
+        "race_seconds": round(race, 1),
+        "library_seconds_a_run": round(library, 2),
+        "runs": content["runs"],
+        "grid": content["grid"],
+        "same_runs_ratio": round(library * content["runs"] / race, 2),
+        "grid_ratio": round(library * content["grid"] / race, 2),
+        "grid_to_whole_command_ratio": round(library * content["grid"] / took, 2),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--text", required=True)
+    parser.add_argument("--label", required=True)
+    parser.add_argument("--backbone", default="tiny-encoder")
+    parser.add_argument("--arms", type=int, default=12)
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--pairs", type=int, default=3, help="runs of the library")
+    parser.add_argument("--results", type=Path, required=True, help="an empty folder")
+    parser.add_argument("--threads", type=int, default=None)
+    return parser
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    main()
