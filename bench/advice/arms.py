@@ -14,7 +14,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Cell, Resample
+from gapbench.bench.config.run import Cell, NestedFolds, Resample
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import changed
 from gapbench.bench.tuning.space import spread
@@ -45,7 +45,10 @@ class Arm:
 
     def on(self, resample: Resample) -> Cell:
         """Return the cell on other cuts of the rows."""
-        return self.cell.changed({"resample": resample})
+        change: dict[str, Any] = {"resample": resample}
+        if isinstance(resample, NestedFolds):  # a race is scored on its folds alone
+            change["also_test"] = ()
+        return self.cell.changed(change)
 
     def of_epochs(self, epochs: float) -> "Arm":
         """Return the arm with shorter runs, which are scored as often in an epoch."""

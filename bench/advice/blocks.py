@@ -7,20 +7,22 @@ from itertools import count
 import numpy as np
 
 from gapbench.bench.advice.arms import Arm
-from gapbench.bench.advice.confidence_sequence import Floats
+from gapbench.bench.advice.confidence_sequence import Floats, Ints
 from gapbench.bench.advice.state import BlockResults
-from gapbench.bench.config.run import Folds, Run
+from gapbench.bench.config.run import NestedFolds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, RecordError
+from gapbench.bench.data.sources import Sources
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.metrics.base import no_items
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.split_rows import cut_splits
 
-_SPLIT = "validation"
+_SPLIT = "test"  # the fold of a block, see `NestedFolds`
 
 
 def raced_metric(task: Task) -> str:
@@ -38,11 +40,14 @@ class BlockReader:
         store: where the runs of the race are.
         arms: all arms.
         folds: how the rows are cut.
+        groups: (rows,) number of the group that a row of the training file stays in; None if all
+            rows are groups of their own.
     """
 
     store: Store
     arms: Sequence[Arm]
-    folds: Folds
+    folds: NestedFolds
+    groups: Ints | None = None
     _known: dict[str, tuple[Record, "_Items | None"]] = field(default_factory=dict, init=False)
 
     def runs(self, block: int, names: Sequence[str]) -> dict[str, Run]:
@@ -83,11 +88,11 @@ class BlockReader:
         ids = next((found.ids for found in items.values()), np.array([], dtype=np.int64))
         if any(not np.array_equal(found.ids, ids) for found in items.values()):
             raise RecordError(
-                f"{self.store.root}: runs of block {number} have different validation rows; give "
+                f"{self.store.root}: runs of block {number} are scored on different rows; give "
                 "another folder with --results DIR"
             )
         return BlockResults(
-            items=ids,
+            items=ids if self.groups is None else self.groups[ids],
             losses={name: found.losses for name, found in items.items()},
             failed={
                 name: self._why(record) for name, (record, found) in ended.items() if found is None
@@ -102,7 +107,7 @@ class BlockReader:
 
     def _why(self, record: Record) -> str:
         if record.status == Status.OK:
-            return f"its run has no {raced_metric(record.cell.task)} on the validation rows"
+            return f"its run has no {raced_metric(record.cell.task)} on its fold"
         return f"{record.status}: {record.cause}"
 
     def _read(self, run: Run) -> tuple[Record, "_Items | None"]:
@@ -130,6 +135,22 @@ class BlockReader:
             )
         sign = -1.0 if get_metric(name).higher_is_better else 1.0
         return _Items(table["example_id"].to_numpy(), sign * values)
+
+
+def groups_of_rows(run: Run, sources: Sources) -> Ints | None:
+    """Return the group of each row of the training file, see `BlockReader.groups`.
+
+    Raises:
+        DataError: if the rows cannot be cut into the blocks of a race.
+    """
+    rows = dataset.read_rows(run.cell.task, sources)
+    cut_splits(run, rows)
+    pool = rows["train"]
+    if pool.groups is None or run.cell.task.joined:
+        return None
+    groups = np.full(pool.numbers.max() + 1, -1)
+    groups[pool.numbers] = pool.groups
+    return groups
 
 
 @dataclass(frozen=True)

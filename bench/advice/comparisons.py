@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.advice.confidence_sequence import Differences, Floats, critical, differences
+from gapbench.bench.advice.confidence_sequence import (
+    Design,
+    Differences,
+    Floats,
+    critical,
+    differences,
+)
 from gapbench.bench.advice.state import BlockResults, Departure, Rules
 
 FIRST = 2
@@ -44,7 +50,7 @@ class Comparisons:
     @cached_property
     def radius(self) -> Floats:
         """Distances of one-sided bounds from the differences."""
-        return self.errors * critical(self.level, self.found.design[2] / self.rules.folds)
+        return self.found.radius(critical(self.level, self.found.design[2] / self.rules.folds))
 
     def beaten(self) -> list[Departure]:
         """Return the arms that are surely worse than another, by more than the margin."""
@@ -76,17 +82,23 @@ class Comparisons:
         return float(max(bounds, default=0.0))
 
     @cached_property
+    def plan(self) -> Design:
+        """The items, scores and blocks at the end of the planned blocks."""
+        items, scores, blocks = self.found.design
+        rounds = max(self.rules.folds / blocks, 1)
+        total = self.rules.folds * self.rules.repeats
+        return items * rounds, round(scores / blocks * total), total
+
+    @cached_property
     def last(self) -> Floats:
-        """Standard errors of the differences at the end of the planned blocks."""
-        items, _, blocks = self.found.design
-        items = round(items * max(self.rules.folds / blocks, 1))
-        plan = (items, items * self.rules.repeats, self.rules.folds * self.rules.repeats)
-        return np.sqrt(np.minimum(self.found.variances(plan), self.errors**2))
+        """Standard errors of the differences then."""
+        return np.sqrt(np.minimum(self.found.variances(self.plan), self.errors**2))
 
     @cached_property
     def last_radius(self) -> Floats:
         """Distances of one-sided bounds from the differences then."""
-        return self.last * critical(self.level, self.rules.repeats)
+        standard = critical(self.level, self.rules.repeats)
+        return np.minimum(self.found.radius(standard, self.plan), self.radius)
 
     def futile(self, left: Sequence[str]) -> bool:
         """Whether the blocks that are planned will tell no two of the arms left apart.

@@ -1,13 +1,14 @@
 """Anytime-valid intervals for mean differences between arms that are scored block by block.
 
-The losses of all arms on the items of a block, the validation part of one fold, arrive together.
+The losses of all arms on the items of a block, one fold, arrive together.
 The difference of two arms on item ``i`` of block ``b`` is
 
     d = mean + v_b + u_i + e
 
 with a block effect ``v_b`` (training sets and seeds), an item effect ``u_i``, and noise. Items of a
 block are therefore dependent, and so are the losses of an item in several repeats of the folds.
-Neither items nor blocks alone are exchangeable units. The variance of a mean difference is
+Neither items nor blocks alone are exchangeable units. Items of one group, which folds keep
+together, share ``u_i``. The variance of a mean difference is
 clustered by both (Cameron, Gelbach and Miller 2011, "Robust Inference With Multiway Clustering"):
 
     by items + (by blocks - by single losses)
@@ -31,10 +32,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm as normal
+from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+
+Design = tuple[float, int, int]
 
 POOLED = 8
 """Blocks whose weight all pairs together have in the block variance of one pair."""
@@ -49,19 +54,35 @@ class Differences:
         item: variance of the lasting effect of an item; all of ``score`` while unknown.
         score: variance of a single difference inside a block.
         block: variance of the effect of a block.
-        design: number of items, scores and blocks.
+        design: number of items, scores and blocks; items of groups count as that many equal groups
+            that tell as much.
     """
 
     means: Floats
     item: Floats
     score: Floats
     block: Floats
-    design: tuple[int, int, int]
+    design: Design
 
-    def variances(self, design: tuple[int, int, int] | None = None) -> Floats:
+    def variances(self, design: Design | None = None) -> Floats:
         """Return the variances of the means, or of those of another design."""
         items, scores, blocks = design or self.design
         return self.item / items + (self.score - self.item) / scores + self.block / blocks
+
+    def radius(self, standard: float, design: Design | None = None) -> Floats:
+        """Return the distances of bounds that are so many standard errors away.
+
+        Variances that few blocks or few items show are uncertain: the number is that of Student's t
+        with the same tail, at the degrees of freedom of both parts (Satterthwaite 1946, "An
+        Approximate Distribution of Estimates of Variance Components").
+        """
+        variances, (items, scores, blocks) = self.variances(design), design or self.design
+        by_block = self.block / blocks + self.score / scores
+        by_item = self.item / items + (self.score - self.item) / scores
+        unsure = by_item**2 / (items - 1) + by_block**2 / _freedom(blocks, len(self.means))
+        # An arm does not differ from itself, whatever the degrees of freedom.
+        freedom = np.divide(variances**2, unsure, out=np.ones_like(unsure), where=unsure > 0)
+        return np.sqrt(variances) * student.isf(normal.sf(standard), freedom)
 
 
 def critical(alpha: float, time: float) -> float:
@@ -83,7 +104,7 @@ def differences(losses: Floats, items: Ints, blocks: Ints) -> Differences:
 
     Args:
         losses: (arms, scores) loss of each arm at each score; lower is better.
-        items: (scores,) number of the item, counted from 0.
+        items: (scores,) number of the item, or of the group that it belongs to, counted from 0.
         blocks: (scores,) number of the block, counted from 0; at least two.
     """
     count, n_blocks = losses.shape[1], int(blocks.max()) + 1
@@ -102,7 +123,7 @@ def differences(losses: Floats, items: Ints, blocks: Ints) -> Differences:
         item=lasting * count,
         score=alone * count,
         block=_shrunk(by_block - alone, n_blocks) * n_blocks,
-        design=(len(np.unique(items)), count, n_blocks),
+        design=(count / repeats, count, n_blocks),
     )
 
 
@@ -110,10 +131,25 @@ def _shrunk(own: Floats, blocks: int) -> Floats:
     """Return a value of each pair, drawn towards the mean of all pairs, and not below zero."""
     pairs = np.triu_indices(len(own), 1)
     pooled = float(np.mean(own[pairs])) if len(own) > 1 else 0.0
-    weight = (blocks - 1) / (blocks - 1 + POOLED)
+    weight = _own_weight(blocks)
     shrunk: Floats = np.maximum(weight * own + (1 - weight) * pooled, 0.0)
     np.fill_diagonal(shrunk, 0.0)
     return shrunk
+
+
+def _own_weight(blocks: int) -> float:
+    """Return the weight of a pair's own variance between blocks, beside the mean of all pairs."""
+    return (blocks - 1) / (blocks - 1 + POOLED)
+
+
+def _freedom(blocks: int, arms: int) -> float:
+    """Return the degrees of freedom of a pair's variance between blocks.
+
+    The mean of all pairs has those of independent arms. They count twice, as simulation shows: the
+    variance is never taken for less than single losses tell, and bounds are crossed late.
+    """
+    own = _own_weight(blocks) ** 2
+    return 2 * (blocks - 1) / (own + (1 - own) / max(arms - 1, 1))
 
 
 def _clustered(rest: Floats, clusters: Ints) -> Floats:

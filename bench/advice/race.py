@@ -1,6 +1,6 @@
 """The race: arms meet on one block after another, and those that are beaten leave.
 
-A block is the validation part of one fold of one repeat. The race is a pure function of the losses
+A block is one fold of one repeat. The race is a pure function of the losses
 so far, so that it can be replayed from stored records at any time.
 
 An arm is beaten if another arm that is left has a smaller mean loss, by more than the margin that
@@ -9,13 +9,16 @@ over the other arms of the design, which bounds the probability that the best ar
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from gapbench.bench.advice.comparisons import Comparisons, compared
 from gapbench.bench.advice.state import BlockResults, Departure, Rules, State
+
+ALIKE = 1.1
+"""Costs alike, as a ratio: times of one setting differ by as much."""
 
 
 def race(arms: Sequence[str], blocks: Sequence[BlockResults], rules: Rules) -> State:
@@ -106,8 +109,7 @@ def _state(
     within = tuple(arm for arm in ordered if not _over_ece(arm, done, rules))
     if not within:
         return state
-    near = seen.near(within[0], within)
-    winner = min(near, key=lambda arm: relative_cost(arm, done, rules.reference) or math.inf)
+    winner = _cheapest(seen.near(within[0], within), losses, done, rules)
     at_most = seen.at_most(winner, within)
     return replace(
         state,
@@ -118,6 +120,18 @@ def _state(
         resolved=float(seen.among(seen.radius, left).max()),
         resolvable=float(seen.among(seen.last_radius, left).max()),
     )
+
+
+def _cheapest(
+    arms: Sequence[str],
+    losses: Mapping[str, float],
+    done: Sequence[BlockResults],
+    rules: Rules,
+) -> str:
+    """Return the cheapest arm; of those that cost about the same, the one with the best mean."""
+    costs = {arm: relative_cost(arm, done, rules.reference) or math.inf for arm in arms}
+    alike = [arm for arm in arms if costs[arm] <= ALIKE * min(costs.values())]
+    return min(alike, key=lambda arm: losses[arm])
 
 
 def _mean(name: str, arm: str, blocks: Sequence[BlockResults]) -> float | None:

@@ -12,7 +12,7 @@ class BlockResults:
     """The results of one block.
 
     Attributes:
-        items: (items,) identity of each validation item; the same item has it in every block.
+        items: (items,) identity of each item of the fold, or of its group; the same in every block.
         losses: (items,) losses by arm, in units of the score; an arm may be missing.
         failed: why an arm has no losses, by arm.
         seconds: time of training and scoring by arm.
@@ -78,7 +78,8 @@ class State:
         out: arms that left, in this order.
         losses: mean loss of each arm on all blocks that it took part in.
         winner: the cheapest of the arms left whose mean loss is within the margin of the best, by a
-            standard error; None before any comparison is possible.
+            standard error, and of those that cost about the same, the best; None before any
+            comparison is possible.
         at_most: upper bound on how much worse the winner is than the best arm.
         decided: whether `at_most` is within the margin, so that the race is over.
         futile: whether the planned blocks are not expected to tell any two arms left apart.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from gapbench.bench.advice.arms import Arm
-from gapbench.bench.config.run import Folds
+from gapbench.bench.config.run import NestedFolds
 from gapbench.bench.core.files import explained, json_text, lock, write_text
 from gapbench.bench.core.schema import FrozenModel, content_hash, read_versioned
 
@@ -112,7 +112,7 @@ class StoredDesign:
 
     folder: Path
     wanted: Sequence[Arm]
-    folds: Folds
+    folds: NestedFolds
     budget: float | None
     begun: Callable[[Sequence[Arm]], bool]
 

@@ -48,7 +48,17 @@ class Folds(FrozenModel):
         return Block(repeat=repeat, fold=fold)
 
 
-Resample = Literal["fixed", "per_seed"] | Folds
+class NestedFolds(Folds):
+    """Each fold in turn is the test split, and validation is cut from the others.
+
+    So the rows that choose a checkpoint are not those that it is scored on. The official test
+    splits are not read.
+    """
+
+    nested: Literal[True]
+
+
+Resample = Literal["fixed", "per_seed"] | NestedFolds | Folds
 """Whether all seeds train on the same rows, draw their own `Budget.train_size`, or are blocks."""
 
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from gapbench.bench.config.run import Cell, Folds, Run
+from gapbench.bench.config.run import Cell, Folds, NestedFolds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource
 from gapbench.bench.core.errors import DataError
@@ -91,11 +91,12 @@ def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
     kind = kinds.get(task.kind)
     pad_id = int(reader.tokenizer.pad_token_id)
     trained = () if task.tests_only else ("train", "validation")
-    more, closed = tuple(task.splits.more or ()), AbsentSplit()
+    held = {name.partition(".")[0] for name in arrays}
+    more = [name for name in task.splits.more or () if name in held]  # nested folds have none
     found = {
         name: kind.load(_part(arrays, f"{name}."), pad_id) for name in (*trained, "test", *more)
     }
-    splits = {name: found.get(name, closed) for name in ("train", "validation", "test")}
+    splits = {name: found.get(name, AbsentSplit()) for name in ("train", "validation", "test")}
     counts = {name: int(count[0]) for name, count in _part(arrays, _TRAIN_OVERLAP).items()}
     share = float(arrays[_TRAIN_SHARE][0]) if _TRAIN_SHARE in arrays else None
     further = {name: found[name] for name in more}
@@ -180,8 +181,9 @@ def _encode_splits(run: Run, sources: Sources, reader: Reader) -> Arrays:
     parts, share = cut_splits(run, rows)
     arrays: Arrays = {} if share is None else {_TRAIN_SHARE: np.array([share])}
     cut_from = "test" if run.cell.protocol == "paper" else "train"
+    official = () if isinstance(run.cell.resample, NestedFolds) else rows
     for split, part in parts.items():
-        where = place(task, split if split in rows else cut_from)
+        where = place(task, split if split in official else cut_from)
         made = kinds.get(task.kind).encode(task, where, part, reader)
         require_known(where, made, reader)
         # Where rows are not the examples, the kind says what is.

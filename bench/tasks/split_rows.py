@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.config.run import Folds, Run
+from gapbench.bench.config.run import Folds, NestedFolds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.seeding import seed_of
@@ -34,7 +34,12 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
     if run.cell.protocol == "paper":
         parts["validation"] = parts["test"]
     elif isinstance(resample, Folds):
-        parts |= _cut_block(task, rows["train"], resample, run.seed)
+        rest, fold = _cut_block(task, rows["train"], resample, run.seed)
+        if isinstance(resample, NestedFolds):
+            train, validation = cut_validation(task, rest)
+            parts = {"train": train, "validation": validation, "test": fold}
+        else:
+            parts |= {"train": rest, "validation": fold}
     else:
         parts["train"], parts["validation"] = cut_validation(task, rows["train"])
         drawn_from = len(parts["train"])
@@ -75,8 +80,8 @@ def divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Ro
     return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
 
 
-def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, Rows]:
-    """Return the train and validation rows of a seed's block."""
+def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> tuple[Rows, Rows]:
+    """Return the rows outside of the fold of a seed's block, and those of the fold."""
     block = resample.block(seed)
     groups = rows.groups
     if groups is None:
@@ -94,11 +99,8 @@ def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, 
         if task.joined
         else cuts.folds(rows.targets, groups, resample.folds, key)
     )
-    in_validation = fold_of == block.fold
-    return {
-        "train": rows.take(np.flatnonzero(~in_validation)),
-        "validation": rows.take(np.flatnonzero(in_validation)),
-    }
+    inside = fold_of == block.fold
+    return rows.take(np.flatnonzero(~inside)), rows.take(np.flatnonzero(inside))
 
 
 def _subset(run: Run, train: Rows, size: int) -> Rows:

@@ -10,13 +10,19 @@ from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import at_most, few
 from gapbench.reports.verdict.model import Entry, Verdict
 
+_LEAKED = (
+    "{} test rows have texts that are among the training rows too, so scores are too good; "
+    "remove these rows"
+)
 
-def check(verdict: Verdict, advised: str) -> Card:
+
+def check(verdict: Verdict, advised: str, leaked: int = 0) -> Card:
     """Return the card of the check: the advised row beside the reference, and what others reach.
 
     Args:
         verdict: of one task, on its test rows.
         advised: name of the row that was chosen.
+        leaked: number of test rows whose texts are among the training rows too.
     """
     own = verdict[advised]
     others = [each for each in verdict.entries if each.compared and each is not own]
@@ -27,6 +33,7 @@ def check(verdict: Verdict, advised: str) -> Card:
         ("Difference", direction(verdict, own, beside, lines)),
         ("Time and memory", not_comparable(verdict, own, beside)),
         ("Also scored", ", ".join(_scores(each for each in others if each is not beside))),
+        ("Caution", _LEAKED.format(leaked) if leaked else ""),
         ("Not compared", by_reason(verdict.kept_out, several=False) if verdict.kept_out else ""),
     ]
     return Card(
@@ -53,6 +60,8 @@ def _scores(entries: Iterator[Entry]) -> Iterator[str]:
 
 
 def _headline(verdict: Verdict, advised: str, others: Sequence[Entry]) -> str:
+    if not others and verdict[advised].compared:
+        return f"The test rows have nothing to compare: {advised} alone was scored."
     if not verdict[advised].compared:
         return f"The test rows say nothing: {advised} cannot be compared there."
     better = [e.name for e in others if verdict.contrast(e.name, advised).claim == "better"]

@@ -12,9 +12,9 @@ from gapbench.reports.render import figure_files, html
 
 _COLUMNS = {
     "blocks": Column("blocks", "that it took part in", best="high"),
-    "score": Column("score", "mean on validation rows of these blocks"),
-    "gap": Column("gap", "train minus validation score"),
-    "ece": Column("ECE", "on validation rows"),
+    "score": Column("score", "mean on the folds of these blocks"),
+    "gap": Column("gap", "score on training rows minus that on the fold"),
+    "ece": Column("ECE", "on the folds"),
     "cost": Column("cost", "time of training and scoring beside plain LoRA"),
     "why": Column("why it left", kind="text"),
 }
@@ -25,7 +25,7 @@ def document(
     rows: Sequence[Mapping[str, Any]],
     metric: str,
     winner: str,
-    saved: float,
+    saved: float | None,
 ) -> Document:
     """Return the page.
 
@@ -34,7 +34,7 @@ def document(
         rows: arms with their means, as `reports.figures.race.race` takes them.
         metric: metric of the scores.
         winner: the advised arm, "" if there is none.
-        saved: share of the runs of the full grid that were not needed.
+        saved: share of the runs of the full grid that were not needed, None while the race goes on.
     """
     table = Table(
         f"Arms of the race; scores are {metric}",
@@ -49,7 +49,9 @@ def document(
             for row in rows
         ),
     )
-    said = f"The race needed {1 - saved:.0%} of the runs of all arms on all planned blocks."
+    said = "The race is not over."
+    if saved is not None:
+        said = f"The race needed {1 - saved:.0%} of the runs of all arms on all planned blocks."
     return Document(
         title=f"Advice: {cards[0].about}",
         subtitle=cards[0].headline,

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from gapbench.bench.config.run import Folds
+from gapbench.bench.config.run import Folds, NestedFolds
 from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.stats.estimates import Sample
@@ -198,9 +198,10 @@ class _Reader:
     def _redrawn(self, config_hash: str, split: str) -> bool:
         """Whether each seed draws the items of a split anew."""
         resample = self.results.cells[config_hash].cell.resample
-        return (split == "train" and resample != "fixed") or (
-            split == "validation" and isinstance(resample, Folds)
-        )
+        own = {"train"} if resample != "fixed" else set()
+        own |= {"validation"} if isinstance(resample, Folds) else set()
+        own |= {"test"} if isinstance(resample, NestedFolds) else set()
+        return split in own
 
     def _possible(self, cell: ScoredCell, outcome: Quantity) -> tuple[float, float]:
         """Return the lowest and the highest possible value of an outcome."""

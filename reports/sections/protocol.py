@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from gapbench.bench.config.run import Folds, Resample
+from gapbench.bench.config.run import Folds, NestedFolds, Resample
 from gapbench.reports.document.columns import Field, heading, table_of, title, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Folded, Part, Section, Terms, Text
@@ -87,6 +87,8 @@ def _terms(results: LoadedResults, board: pd.DataFrame, settings: Settings) -> d
 
 def _training_rows(resample: Resample) -> str:
     """Return how the training rows of seeds differ."""
+    if isinstance(resample, NestedFolds):
+        return f"each seed is tested on one of {resample.folds} folds, and trains on others"
     if isinstance(resample, Folds):
         return f"each seed has one of {resample.folds} folds for validation, and trains on the rest"
     return "each seed draws its own"

@@ -5,7 +5,7 @@ import pytest
 from gapbench.bench.adaptation import registry
 from gapbench.bench.advice.arms import Arm, design
 from gapbench.bench.api.choices import ADVISED_METHODS as METHODS
-from gapbench.bench.config.run import Cell, Folds, Training
+from gapbench.bench.config.run import Cell, NestedFolds, Training
 from gapbench.bench.core.errors import ConfigError
 from tests.support.small_suite import CELL
 
@@ -76,7 +76,7 @@ def test_rates_stay_inside_the_range_of_the_method() -> None:
 def test_an_arm_on_folds_is_another_run() -> None:
     """Its hash differs, and everything else is the same."""
     (arm,) = arms("lora")
-    folds = arm.on(Folds(folds=5))
+    folds = arm.on(NestedFolds(folds=5, nested=True))
     assert folds.hash != arm.cell.hash
     assert folds.training == arm.cell.training
     assert arm.on("fixed") == arm.cell

@@ -10,7 +10,7 @@ import pytest
 from gapbench.bench.advice.arms import Arm, design
 from gapbench.bench.advice.trimming import RaceBounds, StoredDesign, trim
 from gapbench.bench.api.choices import ADVISED_METHODS as METHODS
-from gapbench.bench.config.run import Budget, Folds
+from gapbench.bench.config.run import Budget, NestedFolds
 from gapbench.bench.core.errors import RecordError
 from tests.advice.test_arms import arms
 
@@ -121,7 +121,9 @@ def design_of(
     folds: int = 5,
 ) -> StoredDesign:
     """Return the stored design of a call for some arms."""
-    return StoredDesign(folder, arms, Folds(folds=folds), budget, lambda _: begun)
+    return StoredDesign(
+        folder, arms, NestedFolds(folds=folds, nested=True), budget, lambda _: begun
+    )
 
 
 def test_race_goes_on_with_the_arms_it_began_with(tmp_path: Path) -> None:

@@ -276,7 +276,11 @@ MANY_LONG = {"t": [f"{'word ' * 60}{number}" for number in range(800)], "y": ["a
     [
         ({"t": TEXTS, "y": TWO}, ["--label", "z"], "no column 'z'"),
         ({"t": TEXTS, "y": ["a"] * 80}, ["--label", "y"], "only 'a'; give at least two classes"),
-        ({"t": TEXTS[:20], "y": TWO[:20]}, ["--label", "y"], "20 rows; fewer than 50"),
+        (
+            {"t": TEXTS[:20], "y": TWO[:20]},
+            ["--label", "y"],
+            "20 rows with 20 different texts; fewer than 50",
+        ),
         ({"t": [""] * 60 + TEXTS[:20], "y": TWO}, ["--label", "y"], "no text in 60 of 80 rows"),
         (MANY_LONG, ["--label", "y", "--budget", "1s"], "--budget 1 s: one block of"),
         ({"t": TEXTS, "y": TWO}, [], "one of --label and --target"),

@@ -13,7 +13,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -56,6 +56,8 @@ class Probit:
         own: spread of what an item adds for a single arm, in every block.
         blocks: spread of what a training on a block adds; of arms that differ, the largest.
         uneven: whether arms differ in that spread, up to `blocks`.
+        size: rows of a group, which folds keep together.
+        groups: spread of what a group adds for a single arm, in every block.
     """
 
     rates: Callable[[np.random.Generator], Floats]
@@ -64,25 +66,31 @@ class Probit:
     own: float = 0.7
     blocks: float = 0.1
     uneven: bool = False
+    size: int = 1
+    groups: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, list[BlockResults]]:
         """Draw rates, items and trainings, and cut the items into folds."""
         truth = self.rates(rng)
         spreads = self.blocks * (rng.uniform(0, 1, len(truth)) if self.uneven else 1.0)
-        total = np.sqrt(1 + self.hard**2 + self.own**2 + np.square(spreads))
+        fixed = 1 + self.hard**2 + self.own**2 + self.groups**2
+        total = np.sqrt(fixed + np.square(spreads))
         level = ndtri(truth) * total
         item = level[:, None] + self.hard * rng.normal(size=self.items)
         item = item + self.own * rng.normal(size=(len(truth), self.items))
+        group = np.arange(self.items) // self.size
+        item = item + self.groups * rng.normal(size=(len(truth), group[-1] + 1))[:, group]
         seconds = {f"arm {arm}": float(rng.uniform(1, 3)) for arm in range(1, len(truth))}
         seconds[REFERENCE] = 1.0
         blocks = []
         for _ in range(REPEATS):
-            for fold in np.array_split(rng.permutation(self.items), FOLDS):
+            for part in np.array_split(rng.permutation(group[-1] + 1), FOLDS):
+                fold = np.flatnonzero(np.isin(group, part))
                 shift = spreads * rng.normal(size=len(truth))
                 noise = rng.normal(size=(len(truth), len(fold)))
                 wrong = (item[:, fold] + shift[:, None] + noise > 0).astype(np.float64)
                 losses = {f"arm {arm}": row for arm, row in enumerate(wrong)}
-                blocks.append(BlockResults(fold, losses, seconds=seconds))
+                blocks.append(BlockResults(group[fold], losses, seconds=seconds))
         return truth, blocks
 
 
@@ -144,9 +152,9 @@ def outcomes(study: str, methods: tuple[str, ...]) -> tuple[Floats, Floats]:
     return np.array(wrong, dtype=np.float64), np.array(seconds)
 
 
-def equal(rng: np.random.Generator) -> Floats:  # noqa: ARG001
+def equal(rng: np.random.Generator, arms: int = ARMS) -> Floats:  # noqa: ARG001
     """All arms are equal."""
-    return np.full(ARMS, 0.15)
+    return np.full(arms, 0.15)
 
 
 def grid(rng: np.random.Generator) -> Floats:
@@ -175,6 +183,15 @@ WORLDS: dict[str, World] = {
     "null, 240 rows": Probit(equal, 240),
     "null, 2000 rows": Probit(equal, 2000),
     "null, uneven blocks, 1000 rows": Probit(equal, 1000, blocks=0.4, uneven=True),
+    "null, 2 arms, 4000 rows": Probit(partial(equal, arms=2), 4000, blocks=0.3),
+    "null, 3 arms, uneven blocks, 1000 rows": Probit(
+        partial(equal, arms=3), 1000, blocks=0.4, uneven=True
+    ),
+    "null, 6 arms, uneven blocks, 2000 rows": Probit(
+        partial(equal, arms=6), 2000, blocks=0.4, uneven=True
+    ),
+    "null, 6 arms, 30 groups of 20 rows": Probit(partial(equal, arms=6), 600, size=20, groups=0.7),
+    "null, 6 arms, 15 groups of 60 rows": Probit(partial(equal, arms=6), 900, size=60, groups=0.7),
     "grid, 240 rows": Probit(grid, 240),
     "grid, 1000 rows": Probit(grid, 1000),
     "grid, 4000 rows": Probit(grid, 4000),

@@ -11,6 +11,7 @@ from typing import Any
 
 from gapbench.bench.advice.state import Rules, State
 from gapbench.bench.api.advising.rows import ArmRow
+from gapbench.bench.api.advising.sealed_rows import verdict_of
 from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results
 from gapbench.bench.core.errors import StoreError
@@ -36,7 +37,9 @@ class Advice:
         grid: number of runs of all arms on all planned blocks.
         seconds: time of this call.
         seconds_left: expected time of the planned blocks that are left.
-        tested: hash of the winner's cell on the test rows, "" while it is not scored there.
+        tested: hashes of the cells that were scored on the test rows, by arm, the winner first;
+            empty while the winner or the reference is not.
+        leaked: number of rows of ``--test`` whose texts are in the file of training rows too.
         cut: what was left out so that the race fits its time, "" for nothing.
         results: the runs on test rows.
     """
@@ -53,7 +56,8 @@ class Advice:
     grid: int
     seconds: float
     seconds_left: float
-    tested: str
+    tested: Mapping[str, str]
+    leaked: int
     cut: str
     results: Results
 
@@ -64,7 +68,7 @@ class Advice:
 
     @property
     def final(self) -> bool:
-        """Whether the winner was scored on the test rows."""
+        """Whether the winner and the reference were scored on the test rows."""
         return bool(self.tested)
 
     def __getitem__(self, arm: str) -> ArmRow:
@@ -79,6 +83,14 @@ class Advice:
     def _limited(self) -> bool:
         """Whether some arms left may be above the limit on calibration error."""
         return self.rules.most_ece is not None and self.state.blocks < self.rules.folds
+
+    @property
+    def _others(self) -> str:
+        """Name the arms that the winner was compared with to the end."""
+        if self._limited:
+            return "other arm within the limit"
+        refused = any(not departure.by for departure in self.state.out)
+        return "other arm that may be used" if refused else "other arm"
 
     @property
     def headline(self) -> str:
@@ -99,7 +111,10 @@ class Advice:
             )
         left = gone[self.rules.reference]
         why = "is beaten" if left.by else f"left the race: it {left.reason}"
-        return f"Use {self.winner}: it is among the best, and {self.rules.reference} {why}."
+        said = f"Use {self.winner}: it is among the best, and {self.rules.reference} {why}"
+        if self.reference in self.state.ties:
+            return f"{said}, but {self.reference} is not."
+        return f"{said}."
 
     @property
     def certainty(self) -> str:
@@ -109,8 +124,7 @@ class Advice:
             return ""
         sure = f"{100 * (1 - self.rules.alpha):g} %"
         bound = max(state.at_most, 0.0)
-        other = "other arm within the limit" if self._limited else "other arm"
-        said = f"No {other} is better by more than {bound:.3f} {self.metric}, {sure} sure."
+        said = f"No {self._others} is better by more than {bound:.3f} {self.metric}, {sure} sure."
         if state.decided:
             return f"{said} That is within the {self.rules.margin:g} that matters: decided."
         return f"{said} Undecided: {len(state.left)} arms are left."
@@ -140,9 +154,9 @@ class Advice:
         )
 
     @property
-    def saved(self) -> float:
-        """Share of the runs of the full grid that were not needed so far."""
-        return 1 - self.runs / self.grid
+    def saved(self) -> float | None:
+        """Share of the runs of the full grid that were not needed; None while the race goes on."""
+        return 1 - self.runs / self.grid if self.state.over else None
 
     @property
     def content(self) -> dict[str, Any]:
@@ -175,11 +189,11 @@ class Advice:
 
     @property
     def card(self) -> Card:
-        """The answer of the race, on its validation rows."""
+        """The answer of the race, on the rows of its folds."""
         shown = list(dict.fromkeys([self.winner, self.reference])) if self.winner else []
         first, second = (shown[0], shown[-1]) if shown else ("", "")
         return Card(
-            about=f"{self.task} on {self.backbone}, race on validation rows",
+            about=f"{self.task} on {self.backbone}, race on the folds of its rows",
             headline=self.headline,
             certainty=self.certainty,
             heads=((first, "advised"), (second, "plain LoRA")),
@@ -189,25 +203,19 @@ class Advice:
 
     @cached_property
     def test(self) -> Verdict | None:
-        """What the sealed test rows say, None while they are sealed.
-
-        The folder may hold results of the task with other backbones and settings too.
-        """
+        """What the sealed test rows say, None while they are sealed."""
         if not self.final:
             return None
-        found = self.results.verdict(tasks=self.task, matters=self.rules.margin)
-        own = (each for each in found if each.suite == self.suite and self._name_in(each))
-        return next(own, None)
-
-    def _name_in(self, verdict: Verdict) -> str:
-        """Return the name of the winner's row in a verdict, "" if it has none."""
-        names = (each.name for each in verdict.entries if each.config_hash == self.tested)
-        return next(names, "")
+        beside = self.reference if self.reference in self.tested else self.winner
+        cells = set(self.tested.values())
+        return verdict_of(self.results.path, cells, beside, self.rules.margin)
 
     @cached_property
     def checked(self) -> Card | None:
         """The winner on the test rows, beside the reference; None while they are sealed."""
-        return check(self.test, self._name_in(self.test)) if self.test else None
+        if self.test is None:
+            return None
+        return check(self.test, self.winner, self.leaked)
 
     @property
     def _test_content(self) -> dict[str, Any] | None:
@@ -237,7 +245,7 @@ class Advice:
         if self.checked:
             last = card_text.text(self.checked, "CHECK")
         elif self.winner:
-            last = "The test rows are still sealed: the time ended before the final runs.\n"
+            last = "The test rows stay sealed: the time ended before all final runs had.\n"
         return card_text.text(self.card) + last
 
     def _repr_html_(self) -> str:
@@ -257,6 +265,12 @@ class Advice:
                 texts = [f"{value:.3f}" for value in values]
                 yield Measure(name, texts[0], texts[1], f"{values[0] - values[1]:+.3f}", "")
 
+    @property
+    def _runs(self) -> str:
+        if self.saved is None:
+            return f"{self.runs} runs so far, {self.grid} at most"
+        return f"{self.runs} runs instead of {self.grid} ({self.saved:.0%} saved)"
+
     def _points(self) -> Iterator[tuple[str, str]]:
         if self.winner:
             yield "Settings", _settings(self[self.winner].settings)
@@ -264,8 +278,8 @@ class Advice:
         yield "Would change it", self.changes
         yield (
             "Race",
-            f"{len(self.rows)} arms, {self.state.blocks} blocks, {self.runs} runs instead of "
-            f"{self.grid} ({self.saved:.0%} saved), {span(self.seconds)} in this call",
+            f"{len(self.rows)} arms, {self.state.blocks} blocks, {self._runs}, "
+            f"{span(self.seconds)} in this call",
         )
         yield "To fit the time", self.cut
         gone = [f"{each.arm} at block {each.block}: {each.reason}" for each in self.state.out]

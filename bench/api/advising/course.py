@@ -25,6 +25,9 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import store_at
 
+FINAL = 1000
+"""The first seed of final runs, above those of all blocks, so that no call trains them anew."""
+_SLACK = 1.15  # times that are kept back for final runs may be too short by this
 _POLL_S = 1.0
 _TRIED_AGAIN_S = 60.0
 
@@ -41,6 +44,7 @@ class Course:
         design: the arms that were asked for, and what was kept of them.
         began: time of `time.monotonic` at which the call began.
         expected: times that runs are expected to take.
+        leaked: number of test rows whose texts are among the training rows too.
         exports: whether an adapter of the final runs is wanted, for which they are kept.
         cut: what was left out so that the race fits its time, "" for nothing.
     """
@@ -52,6 +56,7 @@ class Course:
     design: StoredDesign
     began: float
     expected: ExpectedTime
+    leaked: int = 0
     exports: bool = False
     cut: str = ""
 
@@ -63,8 +68,7 @@ class Course:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of final runs, which no block had."""
-        first = self.rules.folds * self.rules.repeats
-        return tuple(range(first, first + self.bounds.seeds))
+        return tuple(range(FINAL, FINAL + self.bounds.seeds))
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name."""
@@ -143,7 +147,7 @@ class Course:
                 break
             began = time.monotonic()
             limit = self._left() - self._reserve(state)
-            outcome = self._train(runs, self.reader.store.root, limit, sealed=True)
+            outcome = self._train(runs, self.reader.store.root, limit)
             if outcome.left:
                 break
             if any(not self.reader.done(run) for run in todo):
@@ -162,16 +166,20 @@ class Course:
     def final(self, state: State) -> CallOutcome:
         """Train the winner, the best of each other family left and plain LoRA; score the test."""
         runs = [
-            PlannedRun(Run(self.arm(name).on("fixed"), seed), self.arm(name).variant)
+            PlannedRun(run, self.arm(name).variant)
             for name in self.contenders(state)
-            for seed in self.seeds
+            for run in self.final_runs(name)
         ]
         wanted = self.work.wanted
         suite = wanted.suite.model_copy(update={"reference": self.reference(state)})
-        settings = self.work.settings
-        settings = replace(settings, keeps=self.exports or settings.keeps)
-        self.work = replace(self.work, wanted=replace(wanted, suite=suite), settings=settings)
-        return self._train(runs, self.work.settings.results, self._left(), sealed=False)
+        self.work = replace(self.work, wanted=replace(wanted, suite=suite))
+        folder, keeps = self.work.settings.results, self.exports or self.work.settings.keeps
+        return self._train(runs, folder, self._left(), keeps=keeps)
+
+    def final_runs(self, name: str) -> list[Run]:
+        """Return the runs of an arm that are scored on the test rows."""
+        cell = self.arm(name).on("fixed")
+        return [Run(cell, seed) for seed in self.seeds]
 
     def reference(self, state: State) -> str:
         """Return the arm of LoRA that the race found best; LoRA's default if that is the winner."""
@@ -195,14 +203,6 @@ class Course:
 
     def advice(self, state: State, results: Results) -> Advice:
         """Return the answer."""
-        blocks, store = self.reader.blocks(), store_at(self.work.settings.results)
-        final = state.winner is not None and not store.unsettled(
-            [
-                Run(self.arm(name).on("fixed"), seed)
-                for name in self.contenders(state)
-                for seed in self.seeds
-            ]
-        )
         # Fewer may be planned now than an earlier call in this folder did.
         count = max(self.rules.folds * self.rules.repeats, state.blocks)
         task = self.reader.arms[0].cell.task
@@ -216,14 +216,25 @@ class Course:
             rules=self.rules,
             reference=self.reference(state) if state.losses else self.rules.reference,
             rows=found,
-            runs=sum(len(block.losses) + len(block.failed) for block in blocks),
+            runs=len(state.left) * state.blocks + sum(each.block for each in state.out),
             grid=len(found) * count,
             seconds=time.monotonic() - self.began,
             seconds_left=(count - state.blocks) * self.expected.of(state.left),
-            tested=self.arm(state.winner).on("fixed").hash if final and state.winner else "",
+            tested=self._tested(state),
+            leaked=self.leaked,
             cut=self.cut,
             results=results,
         )
+
+    def _tested(self, state: State) -> dict[str, str]:
+        """Return the cells whose final runs have all ended, none without winner and reference."""
+        if state.winner is None:
+            return {}
+        store, arms = store_at(self.work.settings.results), self.contenders(state)
+        ended = [name for name in arms if not store.unsettled(self.final_runs(name))]
+        if not ended or not {state.winner, self.reference(state)} & {*arms} <= {*ended}:
+            return {}
+        return {name: self.arm(name).on("fixed").hash for name in ended}
 
     def _left(self) -> float:
         return self.bounds.ends - time.monotonic()
@@ -237,18 +248,16 @@ class Course:
 
     def _reserve(self, state: State) -> float:
         """Return the time that final runs take if the race ends now."""
-        if state.winner is None:
-            return 0.0
-        return self.bounds.seeds * self.expected.of(self.contenders(state))
+        arms = [self.rules.reference] if state.winner is None else self.contenders(state)
+        return _SLACK * self.bounds.seeds * self.expected.of(arms)
 
     def _train(
-        self, planned: list[PlannedRun], folder: Path, limit: float, *, sealed: bool
+        self, planned: list[PlannedRun], folder: Path, limit: float, *, keeps: bool = False
     ) -> CallOutcome:
         settings = replace(
             self.work.settings,
             results=folder,
-            sealed=sealed,
-            predictions="all",
+            keeps=keeps,
             budget_s=None if math.isinf(limit) else max(limit, 0.0),
         )
         wanted = replace(self.work.wanted, planned=planned)
@@ -257,6 +266,7 @@ class Course:
     def _tell(self, state: State) -> None:
         gone = [each for each in state.out if each.block == state.blocks]
         lines = [f"{each.arm} leaves: {each.reason}" for each in gone]
-        lines.append(f"block {state.blocks}: {len(state.left)} arms left, best {state.left[0]}")
-        for line in lines if state.left else lines[:-1]:
+        if state.left:
+            lines += [f"block {state.blocks}: {len(state.left)} arms left, best {state.left[0]}"]
+        for line in lines:
             say(line, progress=self.work.progress)

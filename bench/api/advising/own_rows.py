@@ -28,10 +28,12 @@ class OwnRows:
     Attributes:
         suite: the fields of their suite.
         fewest_epochs: epochs to which its runs may be shortened.
+        leaked: number of rows of a test file whose texts are among the training rows too.
     """
 
     suite: Mapping[str, Any]
     fewest_epochs: float
+    leaked: int
 
 
 def own_rows(given: Mapping[str, Any]) -> OwnRows:
@@ -48,21 +50,24 @@ def own_rows(given: Mapping[str, Any]) -> OwnRows:
     test = None if given["test"] is None else Path(given["test"])
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", train.stem).lstrip("_.-") or "rows"
     found = inferred_task.infer(Path.cwd() / f"{name}.yaml", train, test, columns)
-    rows = sum(found.sizes.values())
-    if rows < FEWEST_ROWS:
+    rows, known = sum(found.sizes.values()), set(_texts(train, columns.text))
+    if len(known) < FEWEST_ROWS:
         raise DataError(
-            f"{train}: {rows} rows; fewer than {FEWEST_ROWS} tell no settings apart, so there is "
-            "nothing to advise; give more rows, or train plain LoRA with its defaults"
+            f"{train}: {rows} rows with {len(known)} different texts; fewer than {FEWEST_ROWS} "
+            "tell no settings apart, so there is nothing to advise; give more rows, or train plain "
+            "LoRA with its defaults"
         )
-    _refuse_empty(train, columns.text)
     say(found.look, progress=given["progress"])
+    leaked = 0 if test is None else sum(each in known for each in _texts(test, columns.text))
+    if leaked:
+        say(f"{test}: {leaked} rows have texts that are in {train} too", progress=given["progress"])
     backbone = None if given["backbone"] is None else str(given["backbone"])
     wanted = names("methods", given["methods"]) or ADVISED_METHODS
     suite = scaffold.suite_settings(found, backbone) | {
         "tasks": [found.task],
         "methods": list(dict.fromkeys([arms_of.REFERENCE, *wanted])),
     }
-    return OwnRows(suite, scaffold.fewest_epochs(found, given["folds"]))
+    return OwnRows(suite, scaffold.fewest_epochs(found, given["folds"]), leaked)
 
 
 def _file(source: Any, results: Path) -> Path:
@@ -80,11 +85,11 @@ def _file(source: Any, results: Path) -> Path:
     return path
 
 
-def _refuse_empty(path: Path, columns: Sequence[str]) -> None:
-    """Refuse a file in which half of the texts or more are empty.
+def _texts(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the texts of each row.
 
     Raises:
-        DataError: naming the column.
+        DataError: naming a column in which half of the texts or more are empty.
     """
     table = readers.read(path, columns)
     for name in columns:
@@ -94,3 +99,4 @@ def _refuse_empty(path: Path, columns: Sequence[str]) -> None:
                 f"{path}: column {name!r} has no text in {len(empty)} of {len(table[name])} rows, "
                 f"first in row {empty[0]}; name another column with --text, or remove these rows"
             )
+    return list(zip(*(table[name] for name in columns), strict=True))

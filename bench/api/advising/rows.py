@@ -16,11 +16,11 @@ from gapbench.bench.store.record import Record, Status
 
 @dataclass(frozen=True)
 class ArmRow:
-    """An arm in the race: means over the blocks that it took part in, on their validation rows.
+    """An arm in the race: means over the blocks that it took part in, on their folds.
 
     Attributes:
         settings: its config, its optimiser settings and the epochs or steps of a run.
-        gap: train minus validation score, sign flipped where lower is better.
+        gap: score on training rows minus that on the fold, sign flipped where lower is better.
         cost: time of training and scoring as a multiple of plain LoRA's.
         left_at: block after which it left, None if it is in the race.
         why: why it left, "" if it did not.

@@ -11,19 +11,19 @@ import pandas as pd
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.advice.arms import Arm, design
-from gapbench.bench.advice.blocks import BlockReader, raced_metric
+from gapbench.bench.advice.blocks import BlockReader, groups_of_rows, raced_metric
 from gapbench.bench.advice.state import Rules, State
 from gapbench.bench.advice.trimming import RaceBounds, StoredDesign
 from gapbench.bench.api.advise import advise
 from gapbench.bench.api.advising.answer import Advice
-from gapbench.bench.api.advising.course import Course
+from gapbench.bench.api.advising.course import FINAL, Course
 from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.api.advising.own_rows import OwnRows, own_rows
 from gapbench.bench.api.choices import ARMS, check_above_zero
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say
 from gapbench.bench.api.training import Work, spelled
-from gapbench.bench.config.run import Folds, Run
+from gapbench.bench.config.run import NestedFolds, Run
 from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.execution.export import export
 from gapbench.bench.metrics.base import get as get_metric
@@ -46,11 +46,15 @@ def advised(given: Mapping[str, Any]) -> Advice:
     )
     if given["folds"] < 2:
         raise ConfigError(f"folds is {given['folds']}; rows are cut into 2 folds or more")
+    if given["folds"] * given["repeats"] > FINAL:
+        raise ConfigError(
+            f"folds is {given['folds']} and repeats is {given['repeats']}; at most {FINAL} blocks"
+        )
     began = time.monotonic()
     _refuse_of_the_other_form(given)
     own = None if given["text"] is None else own_rows(given)
     work = _work(given, own)
-    course = _course(work, given, began, None if own is None else own.fewest_epochs)
+    course = _course(work, given, began, own)
     course.forecast()
     ended = list[State]()
 
@@ -118,20 +122,28 @@ def _refuse_of_the_other_form(given: Mapping[str, Any]) -> None:
         raise ConfigError(f"{form} cannot be given {', '.join(unused)}{way_out}")
 
 
-def _course(
-    work: Work, given: Mapping[str, Any], began: float, fewest_epochs: float | None
-) -> Course:
-    """Lay out the race."""
+def _course(work: Work, given: Mapping[str, Any], began: float, own: OwnRows | None) -> Course:
+    """Lay out the race.
+
+    Raises:
+        ConfigError, DataError: if there can be no such race of the rows.
+    """
     cells = {each.run.cell: each.variant for each in work.wanted.planned}
     named = [Arm(cell, variant) for cell, variant in cells.items()]
     if given["methods"] is None:  # a suite may hold rows that train nothing
         named = [arm for arm in named if registry.get(arm.cell.method).trains]
+    elif given["arms"] and given["arms"] < len(named):
+        raise ConfigError(
+            f"--arms {given['arms']}: {len(named)} methods are named; give at least as many arms"
+        )
     arms = design(named, given["arms"] or ARMS)
     store = store_at(work.settings.results / RACE)
-    folds = Folds(folds=given["folds"])
-    reader = BlockReader(store, arms, folds)
+    folds = NestedFolds(folds=given["folds"], nested=True)
+    groups = groups_of_rows(Run(arms[0].on(folds), 0), work.settings.sources)
+    reader = BlockReader(store, arms, folds, groups)
     ends = math.inf if given["budget"] is None else began + given["budget"]
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
+    fewest_epochs, leaked = (None, 0) if own is None else (own.fewest_epochs, own.leaked)
     bounds = RaceBounds(ends, given["folds"], SEEDS, kept, fewest_epochs)
     expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
 
@@ -140,7 +152,7 @@ def _course(
 
     stored = StoredDesign(store.root, arms, folds, given["budget"], begun)
     rules = _rules(given, arms)
-    return Course(work, reader, rules, bounds, stored, began, expected, exports)
+    return Course(work, reader, rules, bounds, stored, began, expected, leaked, exports)
 
 
 def _rules(given: Mapping[str, Any], arms: Sequence[Arm]) -> Rules:

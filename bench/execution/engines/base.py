@@ -42,7 +42,6 @@ class Settings:
         event_log: log that notes each stack.
         predictions: splits whose predictions are stored.
         keeps: whether the state that each run ended in is stored.
-        sealed: whether the test split stays sealed, because the runs serve a choice.
         methods: classes that other processes must register before they work.
     """
 
@@ -57,7 +56,6 @@ class Settings:
     event_log: EventLog | None = None
     predictions: StoredPredictions = "test"
     keeps: bool = False
-    sealed: bool = False
     methods: Registered = field(default_factory=registered)
 
     @property
@@ -120,7 +118,6 @@ def executor_of(settings: Settings, store: Store | None = None) -> Executor:
         event_log=settings.event_log,
         predictions=settings.predictions,
         keeps=settings.keeps,
-        sealed=settings.sealed,
     )
 
 
