@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
@@ -58,6 +59,30 @@ def test_variances_are_those_of_means_over_many_draws() -> None:
     assert item == pytest.approx(2.0, rel=0.1)
     assert score == pytest.approx(4.0, rel=0.1)
     assert block == pytest.approx(0.18, abs=0.08)
+
+
+@pytest.mark.parametrize(("blocks", "freedom"), [(2, 2), (3, 4), (5, 8)])
+def test_two_arms_have_the_bound_of_student_where_blocks_are_all_that_varies(
+    blocks: int, freedom: int
+) -> None:
+    """Two arms have one variance between blocks, of one degree less than blocks, counted twice."""
+    shift = np.repeat(np.linspace(-1, 1, blocks) ** 3 + 0.5, 1000)
+    number = np.repeat(np.arange(blocks), 1000)
+    found = differences(np.stack([shift, np.zeros_like(shift)]), np.arange(len(shift)), number)
+    error = np.std(shift[::1000], ddof=1) / np.sqrt(blocks)
+    expected = error * stats.t.isf(stats.norm.sf(3.0), freedom)
+    assert found.radius(3.0)[0, 1] == pytest.approx(expected, rel=0.02)
+    assert found.radius(3.0)[0, 0] == 0
+
+
+def test_groups_count_as_the_equal_groups_that_tell_as_much() -> None:
+    """Rows of one group share their effect: many rows of few groups are few."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([10, 30, 50, 10])
+    group = np.repeat(np.arange(4), sizes)
+    losses = np.stack([rng.normal(size=4)[group], np.zeros(len(group))])
+    found = differences(np.tile(losses, 2), np.tile(group, 2), np.repeat([0, 1], len(group)))
+    assert found.design[0] == pytest.approx(sizes.sum() ** 2 / np.sum(sizes**2))
 
 
 def test_without_repeats_all_of_an_item_may_last() -> None:

@@ -60,7 +60,7 @@ def test_a_difference_below_the_margin_never_drops_an_arm() -> None:
 def test_arms_that_are_gone_need_no_results() -> None:
     """Blocks after an arm left do not hold it."""
     means = {"lora": 0.1, "bad": 0.6}
-    full = blocks(means, 2)
+    full = blocks(means, 3)
     assert run(means, full).left == ("lora",)
     without = [*full, BlockResults(full[0].items, {"lora": full[0].losses["lora"]})]
     assert run(means, without).out == run(means, full).out
@@ -136,6 +136,8 @@ def test_a_race_without_hope_ends_after_one_repeat() -> None:
     [
         "grid, 1000 rows",
         "null, uneven blocks, 1000 rows",
+        "null, 2 arms, 4000 rows",
+        "null, 6 arms, 15 groups of 60 rows",
         "SST-2, 4000 rows",
         "tweets, all arms LoRA, 1000 rows",
     ],
@@ -149,6 +151,15 @@ def test_simulated_races_keep_the_best_arm(name: str) -> None:
     assert np.median([each.saved for each in found]) >= 0.45
     if name.startswith("null") or "all arms LoRA" in name:
         assert sum(each.claim for each in found) <= 5
+
+
+def test_of_arms_that_cost_about_the_same_the_best_wins() -> None:
+    """Times of one setting differ by some percent, which is no reason to prefer it."""
+    means = {"lora": 0.104, "tuned": 0.1, "dear": 0.099}
+    rules = Rules(margin=0.05, folds=5, reference="lora")
+    for seconds, winner in (((1.0, 1.04, 2.0), "tuned"), ((1.0, 1.3, 2.0), "lora")):
+        facts = {"seconds": dict(zip(means, seconds, strict=True))}
+        assert run(means, blocks(means, 5, items=4000, **facts), rules).winner == winner
 
 
 def test_arm_above_the_limit_drives_no_other_out_and_never_wins() -> None:

@@ -15,9 +15,11 @@ import pytest
 
 import gapbench
 from gapbench.bench.advice.arms import Arm
+from gapbench.bench.advice.state import Departure, State
 from gapbench.bench.api.advising import course, start
 from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.api.training import spelled
+from gapbench.bench.config.run import NestedFolds
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.store.record import Record
@@ -76,10 +78,15 @@ def test_a_suite_ends_with_a_winner_scored_on_sealed_rows(small: SmallSuite) -> 
     assert [row.arm for row in advice.rows][:2] == ["lora", "head"]
     raced = records(small.results / "race")
     assert len(raced) == advice.runs <= advice.grid == 12
-    assert all("test" not in each.splits for each in raced)
     assert {each.seed for each in raced} <= set(range(4))
+    assert {each.cell.resample for each in raced} == {NestedFolds(folds=2, nested=True)}
+    race = Store(small.results / "race")
+    scored = [race.predictions(each.run) for each in raced if each.cell.method == "head"]
+    folds = [set(table["example_id"].to_pylist()) for table in scored if table is not None]
+    pool = len(pd.read_parquet(small.data / "animals" / "train.parquet"))
+    assert all(fold < set(range(pool)) for fold in folds)
     final = records(small.results)
-    assert {each.seed for each in final} == {4, 5}
+    assert {each.seed for each in final} == {1000, 1001}
     assert all("test" in each.splits for each in final)
     assert "== CHECK: " in repr(advice)
     assert repr(advice).count("ANSWER") == 1
@@ -119,9 +126,67 @@ def test_a_folder_may_hold_several_backbones_and_settings(
         assert advice.winner in repr(advice.checked)
     again = advised(small.path, data=small.data, results=small.results, repeats=1)
     assert again.state.blocks > 2
-    assert (again.saved, again.seconds_left) == (0.0, 0.0)
+    assert (again.saved or 0.0, again.seconds_left) == (0.0, 0.0)
     open_race = replace(again.state, decided=False, futile=False)
     assert "--repeats" in replace(again, state=open_race).changes  # the same call would do nothing
+
+
+def test_check_is_of_the_arms_of_this_answer(small: SmallSuite) -> None:
+    """Other repeats train no final run anew; arms that a limit refuses are in no check."""
+    first = advised(small.path, data=small.data, results=small.results)
+    before = {each.run.hash for each in records(small.results)}
+    again = advised(small.path, data=small.data, results=small.results, repeats=3)
+    assert {each.seed for each in records(small.results)} == {1000, 1001}
+    assert again.tested.keys() >= {again.winner}
+    assert before <= {each.run.hash for each in records(small.results)}
+    whole = {each.config_hash for each in first.test.entries} if first.test else set()
+    assert whole == set(first.tested.values())
+    one = replace(first, tested={first.winner: first.tested[first.winner]})
+    assert one.test is not None
+    assert [each.name for each in one.test.entries] == [first.winner]
+
+
+def test_final_runs_of_a_tie_may_be_missing(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check stands without an arm that the time did not suffice for."""
+    advice = advised(small.path, data=small.data, results=small.results)
+    others = [arm for arm in advice.tested if arm not in {advice.winner, advice.reference}]
+    needed = {advice.winner, advice.reference}
+    monkeypatch.setattr(course.Course, "final", lambda *_: course.CallOutcome())
+    for arm in [*others, advice.reference]:
+        lost = [e for e in records(small.results) if e.cell.hash == advice.tested[arm]]
+        Store(small.results).record_path(lost[0].run).unlink()
+        left = advised(small.path, data=small.data, results=small.results)
+        assert left.final == (arm not in needed)
+        assert arm not in left.tested
+
+
+def test_race_that_no_arm_survives_ends_in_one_sentence(small: SmallSuite) -> None:
+    """A limit that nothing keeps is no crash."""
+    advice = advised(small.path, data=small.data, results=small.results, at_most_seconds=1e-9)
+    assert not advice.winner
+    assert advice.headline.startswith("No arm is left")
+    assert not records(small.results)
+
+
+def test_what_left_for_another_reason_is_not_called_worse(small: SmallSuite) -> None:
+    """Bounds speak of arms that may be used, and of plain LoRA at its best setting."""
+    advice = advised(small.path, data=small.data, results=small.results)
+    tuned = State(
+        blocks=4,
+        left=("head", "lora / rate 0.009"),
+        out=(Departure("lora", 2, "0.1 worse than head, at least 0.05", "head"),),
+        losses={"lora": 0.3, "head": 0.1, "lora / rate 0.009": 0.11},
+        winner="head",
+        at_most=0.013,
+    )
+    rated = replace(advice, state=tuned, reference="lora / rate 0.009")
+    assert rated.headline.endswith("lora is beaten, but lora / rate 0.009 is not.")
+    assert rated.certainty.startswith("No other arm is better by more than 0.013")
+    dear = replace(tuned, out=(Departure("lora", 2, "costs 4.0 times as much as lora"),))
+    said = replace(rated, state=dear).certainty
+    assert said.startswith("No other arm that may be used is better by more than 0.013")
 
 
 def test_time_that_ends_first_gives_an_unfinished_answer(
@@ -132,7 +197,7 @@ def test_time_that_ends_first_gives_an_unfinished_answer(
     advice = advised(small.path, data=small.data, results=small.results)
     assert not advice.final
     assert advice.content["test"] is None
-    assert "test rows are still sealed" in repr(advice)
+    assert "test rows stay sealed" in repr(advice)
     assert not records(small.results)
     monkeypatch.undo()
     monkeypatch.setattr(start, "SEEDS", 2)
@@ -195,6 +260,30 @@ def test_own_rows_as_a_file_and_as_a_frame(
     of_frame = advised(pd.read_csv(rows), results=tmp_path / "two", **given)
     assert of_frame.task == "rows"
     assert [row.arm for row in of_frame.rows] == [row.arm for row in of_file.rows]
+
+
+def test_rows_of_a_test_file_that_are_trained_on_are_told(
+    rows: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """The check on them stands, with a caution."""
+    lines = rows.read_text().splitlines()
+    test = tmp_path / "test.csv"
+    test.write_text(
+        "\n".join([lines[0], *lines[1:11], *(f"a new {k},no" for k in range(10))]) + "\n"
+    )
+    words = ["--data", rows, "--test", test, "--text", "review", "--label", "stars"]
+    where = [*ARMS, "--arms", "2", "--folds", "2", "--repeats", "1", "--results", tmp_path / "r"]
+    answer = call(capsys, "advise", *words, *where)
+    assert answer.code == 0, answer.err
+    assert f"{test}: 10 rows have texts that are in {rows} too" in answer.err
+    assert "10 test rows have texts that are among" in " ".join(answer.out.split())
+
+
+def test_column_that_is_no_name_is_refused(tmp_path: Path) -> None:
+    """A frame's columns may be numbers, which the message says how to rename."""
+    frame = pd.DataFrame({"t": TEXTS, 1: TWO})
+    with pytest.raises(ConfigError, match=r"label is 1, which is no text; .*rename\(columns=str\)"):
+        gapbench.advise(frame, text="t", label=1, results=tmp_path)  # type: ignore[arg-type]
 
 
 def test_race_is_cut_to_its_time_and_stays_so(
@@ -290,6 +379,18 @@ MANY_LONG = {"t": [f"{'word ' * 60}{number}" for number in range(800)], "y": ["a
             "--at-most-ece: task 'rows' is regression, which has no calibration error",
         ),
         ({"t": TEXTS, "y": TWO}, ["--label", "y", "--methods", "nothing"], "nothing"),
+        (
+            {"t": TEXTS, "y": TWO},
+            ["--label", "y", "--methods", "lora,head,dora", "--arms", "2"],
+            "--arms 2: 3 methods are named; give at least as many arms",
+        ),
+        (
+            {"t": TEXTS, "y": TWO, "who": [f"user {k % 5}" for k in range(80)]},
+            ["--label", "y", "--group", "who"],
+            "rows to cut make only 4 groups",
+        ),
+        ({"t": TEXTS[:40] * 2, "y": TWO}, ["--label", "y"], "80 rows with 40 different texts"),
+        ({"t": TEXTS, "y": TWO}, ["--label", "y", "--repeats", "300"], "at most 1000 blocks"),
     ],
 )
 def test_bad_input_gets_one_clear_line(

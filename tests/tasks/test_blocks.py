@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gapbench.bench.config.run import Block, Budget, Cell, Fingerprint, Folds, Run, Training
+from gapbench.bench.config.run import (
+    Block,
+    Budget,
+    Cell,
+    Fingerprint,
+    Folds,
+    NestedFolds,
+    Run,
+    Training,
+)
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_files import load
 from gapbench.bench.core.errors import DataError
@@ -21,6 +30,7 @@ from tests.experiment.test_scaffold import write
 from tests.support import span_files
 
 FIVE = Folds(folds=5)
+NESTED = NestedFolds(folds=5, nested=True)
 
 
 def run_of(task: Task, seed: int = 0, method: str = "lora", size: int | None = None) -> Run:
@@ -95,6 +105,36 @@ def test_folds_of_a_repeat_partition_what_is_not_test(kind: str) -> None:
             assert share == pytest.approx(0.8, abs=0.03)
             held_out += theirs.numbers.tolist()
         assert sorted(held_out) == pool
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_nested_folds_score_on_rows_that_chose_no_checkpoint(kind: str) -> None:
+    """The fold is the test split; validation is cut from the others; official tests are unread."""
+    task, rows = TASKS[kind]()
+    inputs = kinds.get(kind).inputs
+    for fold in range(5):
+        flat = run_of(task, fold)
+        outer, _ = cut_splits(flat, {**rows, "test_other": rows["test"]})
+        nested = Run(flat.cell.changed({"resample": NESTED}), fold)
+        parts, _ = cut_splits(nested, {**rows, "test_other": rows["test"]})
+        assert set(parts) == {"train", "validation", "test"}
+        assert parts["test"].numbers.tolist() == outer["validation"].numbers.tolist()
+        inner = [*parts["train"].numbers.tolist(), *parts["validation"].numbers.tolist()]
+        assert sorted(inner) == sorted(outer["train"].numbers.tolist())
+        assert len(parts["validation"]) == pytest.approx(task.validation_size, rel=0.5)
+        if rows["train"].groups is not None:
+            assert not set(inputs(parts["train"])) & set(inputs(parts["validation"]))
+
+
+def test_nested_folds_are_another_run_and_leave_old_hashes() -> None:
+    """A cell says which folds it has, and reads itself back."""
+    flat = run_of(load("syn_sentiment")).cell
+    nested = flat.changed({"resample": NESTED})
+    assert flat.model_dump()["resample"] == {"folds": 5}
+    assert nested.model_dump()["resample"] == {"folds": 5, "nested": True}
+    assert nested.hash != flat.hash
+    for cell in (flat, nested):
+        assert Cell.model_validate(cell.model_dump(mode="json")).resample == cell.resample
 
 
 def test_block_depends_on_the_seed_alone() -> None:

@@ -121,11 +121,12 @@ class Course:
             progress=self.work.progress,
         )
         if not self.reader.blocks() and block > left:
-            budget = span(self.bounds.ends - self.began)
+            budget, gone = (end - self.began for end in (self.bounds.ends, time.monotonic()))
+            needed = gone + _SLACK * (FIRST * block + 2 * final)
             raise ConfigError(
-                f"--budget {budget}: one block of {len(self.names)} arms takes about "
-                f"{span(block)} here, and a race at least {FIRST}; give "
-                f"{span(3 * FIRST * block)} or more, fewer --arms, or a smaller backbone"
+                f"--budget {span(budget)}: one block of {len(self.names)} arms takes about "
+                f"{span(block)} here, and a race has at least {FIRST}, then final runs; give "
+                f"{span(needed)} or more, fewer --arms, or a smaller backbone"
             )
 
     def race(self) -> tuple[State, CallOutcome]:

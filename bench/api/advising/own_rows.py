@@ -12,13 +12,14 @@ import pyarrow as pa
 from gapbench.bench.advice import arms as arms_of
 from gapbench.bench.api.choices import ADVISED_METHODS, names
 from gapbench.bench.api.progress import say
-from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.files import replacing
 from gapbench.bench.data import readers
 from gapbench.bench.experiment import inferred_task, scaffold
 from gapbench.bench.store.store import store_at
 
 FEWEST_ROWS = 50
+_COLUMNS = ("label", "target", "kind", "group")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,15 @@ def own_rows(given: Mapping[str, Any]) -> OwnRows:
     Raises:
         ConfigError, DataError: if the rows cannot be advised on.
     """
+    for name in _COLUMNS:
+        if not isinstance(given[name] or "", str):
+            raise ConfigError(
+                f"{name} is {given[name]!r}, which is no text; name the columns of the frame by "
+                "texts, with frame.rename(columns=str)"
+            )
     columns = inferred_task.Columns.of(
         names("text", given["text"]) or (),
-        *(given[name] for name in ("label", "target", "kind", "group")),
+        *(given[name] for name in _COLUMNS),
     )
     train = _file(given["source"], Path(given["results"]))
     test = None if given["test"] is None else Path(given["test"])

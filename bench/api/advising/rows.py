@@ -67,7 +67,10 @@ class ArmRow:
 
 def rows(reader: BlockReader, state: State, rules: Rules) -> list[ArmRow]:
     """Return a row for every arm, in the order of the design."""
-    blocks, gone = reader.blocks(), {departure.arm: departure for departure in state.out}
+    blocks, gone = (
+        reader.blocks()[: state.blocks],
+        {departure.arm: departure for departure in state.out},
+    )
     metric = raced_metric(reader.arms[0].cell.task)
     return [
         ArmRow.of(

@@ -54,6 +54,12 @@ def test_bound_is_the_largest_advantage_of_another_row(tmp_path: Path) -> None:
     assert made.points["Also scored"].startswith("dora 0.")
 
 
+def test_leaked_test_rows_are_told(verdict: Verdict) -> None:
+    """Scores on texts that were trained on are too good."""
+    assert "Caution" not in check(verdict, "lora").points
+    assert check(verdict, "lora", 17).points["Caution"].startswith("17 test rows have texts that")
+
+
 def test_row_without_a_score_is_not_said_to_be_confirmed(tmp_path: Path) -> None:
     """Where the advised runs failed on the test rows, these say nothing of it."""
     lost = {("dora", seed): Status.DIVERGED for seed in range(5)}
@@ -68,6 +74,7 @@ def test_one_row_alone_has_nothing_beside_it(tmp_path: Path) -> None:
     """Its own scores are shown, without a bound on others."""
     (verdict,) = verdicts_of(write(tmp_path, {"lora": 1.0}))
     made = check(verdict, "lora")
+    assert made.headline == "The test rows have nothing to compare: lora alone was scored."
     assert made.certainty == ""
     assert made.measures[0].first
     assert not made.measures[0].second
