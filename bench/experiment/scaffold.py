@@ -24,8 +24,7 @@ from gapbench.bench.experiment.schema import Suite
 UPDATES = {"tiny": 1500, "other": 500}
 """Updates of 16 examples: less than a minute of LoRA on a tiny backbone, minutes on others."""
 FEWEST_EPOCHS = 3
-FEWEST_UPDATES = 120
-"""Of runs that are shortened, about; more rows than these need are seen once."""
+"""Of a run, however many rows there are."""
 _TINY = 128  # largest hidden size of a backbone that counts as tiny
 _RATES = {
     _TINY: 3.0e-3,
@@ -135,17 +134,6 @@ def suite_settings(found: Inferred, backbone: str | None) -> dict[str, Any]:
         "training": {"learning_rate": rate},
         "precision": "auto",
     }
-
-
-def fewest_epochs(found: Inferred, folds: int) -> float:
-    """Return the epochs to which runs may be shortened: three, or few where there are many rows.
-
-    Args:
-        found: the task.
-        folds: parts into which its rows are cut; runs train on all but one.
-    """
-    train = found.sizes["train"] * (folds - 1) / folds
-    return max(min(float(FEWEST_EPOCHS), math.ceil(10 * FEWEST_UPDATES * 16 / train) / 10), 1.0)
 
 
 def _entry(name: str, rate: float) -> str | dict[str, Any]:

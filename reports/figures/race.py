@@ -48,7 +48,7 @@ def race(rows: Sequence[Mapping[str, Any]], metric: str, winner: str) -> FigureA
         axis.grid(visible=False, axis="y")
     return FigureArtifact(
         "race",
-        f"Blocks that each arm took part in, and its mean {metric} on their validation rows. Arms "
+        f"Blocks that each arm took part in, and its mean {metric} on their folds. Arms "
         "whose bars are pale left, as they were beaten or broke a constraint; the table says why.",
         figure,
         data,

@@ -19,6 +19,8 @@ _COLUMNS = {
     "why": Column("why it left", kind="text"),
 }
 
+_DIGITS = {"blocks": 0, "cost": 1}  # after the point; 3 elsewhere
+
 
 def document(
     cards: Sequence[Card],
@@ -43,7 +45,7 @@ def document(
         tuple(
             Row(
                 row["arm"],
-                tuple(_value(row[name], _COLUMNS[name]) for name in _COLUMNS),
+                tuple(_value(name, row[name]) for name in _COLUMNS),
                 colour(row["method"]),
             )
             for row in rows
@@ -73,9 +75,7 @@ def write(page: Document, folder: Path) -> None:
     figure_files.write(page, folder / "figures")
 
 
-def _value(value: Any, column: Column) -> Value:
-    if column.kind == "text":
-        return Value(str(value))
-    return (
-        Value("") if value is None else Value(f"{value:.3f}".rstrip("0").rstrip("."), float(value))
-    )
+def _value(name: str, value: Any) -> Value:
+    if isinstance(value, str):
+        return Value(value)
+    return Value("") if value is None else Value(f"{value:.{_DIGITS.get(name, 3)}f}", float(value))

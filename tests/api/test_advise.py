@@ -302,14 +302,14 @@ def test_race_is_cut_to_its_time_and_stays_so(
     monkeypatch.setattr(scaffold, "UPDATES", {"tiny": 32, "other": 32})
     given = {"text": "review", "label": "stars", "backbone": make_backbone("bert")}
     given |= {"methods": "lora", "precision": "fp32", "arms": None, "results": tmp_path / "out"}
-    first = advised(rows, budget=30, **given)
+    first = advised(rows, budget=34, **given)
     assert [row.arm for row in first.rows] == ["lora", "lora / rate 0.001", "lora / rate 0.009"]
-    assert first.cut.startswith("runs have 3 epochs instead of 8; left out: lora / rank 2, ")
+    assert first.cut.startswith("runs have 4 epochs instead of 8; left out: lora / rank 2, ")
     assert first.cut in " ".join(repr(first).split())
     assert first.content["cut"] == first.cut
     again = advised(rows, **given)
     assert ([row.arm for row in again.rows], again.cut) == ([r.arm for r in first.rows], first.cut)
-    assert {each.cell.budget.epochs for each in records(tmp_path / "out" / "race")} == {3}
+    assert {each.cell.budget.epochs for each in records(tmp_path / "out" / "race")} == {4}
     assert again.final
 
 

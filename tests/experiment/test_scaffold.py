@@ -5,14 +5,12 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pandas as pd
 import pytest
 
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_files import load
-from gapbench.bench.experiment import scaffold
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.tasks.kinds.labels import MOST_NUMBERED_CLASSES
 from tests.support.small_suite import call, rows
@@ -384,13 +382,6 @@ def test_nested_column_is_named_with_the_way_out(
     assert f"rows.jsonl, row 0: column {name!r} holds" in answer.err
     assert said in answer.err
     assert not suite.exists()
-
-
-@pytest.mark.parametrize(("rows", "fewest"), [(100, 3.0), (800, 3.0), (1811, 1.4), (50_000, 1.0)])
-def test_shortened_runs_have_epochs_or_updates_enough(rows: int, fewest: float) -> None:
-    """Three epochs of few rows, 120 updates of more, and every row once."""
-    assert scaffold.fewest_epochs(mock.Mock(sizes={"train": rows}), 5) == fewest
-    assert fewest in {1.0, 3.0} or 120 <= fewest * rows * 0.8 / 16 < 130
 
 
 def test_whole_numbers_are_classes_in_files_of_unlike_formats(

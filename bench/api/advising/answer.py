@@ -19,6 +19,7 @@ from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.prose.check_card import check
 from gapbench.reports.render import advice_page, card_text
 from gapbench.reports.render.files import put
+from gapbench.reports.tables.words import times
 from gapbench.reports.verdict.model import Verdict
 from gapbench.reports.verdict.plain import plain
 
@@ -262,8 +263,10 @@ class Advice:
         for attribute, name in names.items():
             values = getattr(own, attribute), getattr(other, attribute)
             if None not in values:
-                texts = [f"{value:.3f}" for value in values]
-                yield Measure(name, texts[0], texts[1], f"{values[0] - values[1]:+.3f}", "")
+                dear = attribute == "cost"
+                left, right = (times(v) if dear else f"{v:.3f}" for v in values)
+                apart = "" if dear else f"{values[0] - values[1]:+.3f}"
+                yield Measure(name, left, right, apart, "")
 
     @property
     def _runs(self) -> str:
