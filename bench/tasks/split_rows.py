@@ -22,7 +22,8 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
 
     Returns:
         The rows by split, now with validation; and the share of those that training rows are drawn
-        from, None if all seeds train on the same rows.
+        from, None if all seeds train on the same rows. Of nested folds, the rows that choose the
+        checkpoint count for neither side.
 
     Raises:
         DataError: if there are too few rows for a cut.
@@ -38,6 +39,7 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
         if isinstance(resample, NestedFolds):
             train, validation = cut_validation(task, rest)
             parts = {"train": train, "validation": validation, "test": fold}
+            drawn_from = len(train) + len(fold)  # what Nadeau and Bengio's correction compares
         else:
             parts |= {"train": rest, "validation": fold}
     else:

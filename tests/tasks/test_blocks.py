@@ -116,7 +116,8 @@ def test_nested_folds_score_on_rows_that_chose_no_checkpoint(kind: str) -> None:
         flat = run_of(task, fold)
         outer, _ = cut_splits(flat, {**rows, "test_other": rows["test"]})
         nested = Run(flat.cell.changed({"resample": NESTED}), fold)
-        parts, _ = cut_splits(nested, {**rows, "test_other": rows["test"]})
+        parts, share = cut_splits(nested, {**rows, "test_other": rows["test"]})
+        assert share == len(parts["train"]) / (len(parts["train"]) + len(parts["test"]))
         assert set(parts) == {"train", "validation", "test"}
         assert parts["test"].numbers.tolist() == outer["validation"].numbers.tolist()
         inner = [*parts["train"].numbers.tolist(), *parts["validation"].numbers.tolist()]
