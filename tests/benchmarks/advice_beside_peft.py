@@ -1,12 +1,13 @@
 """A race of `gapbench advise`, beside PEFT with the model library's `Trainer` in sequence.
 
-The race runs first, with all arms and blocks that it is given. Then LoRA trains on its first blocks
-by the library: the same rows, precision, threads and number of steps, scored once on the block's
-fold, where the race scores along training too. The library has no other arm, so each of its runs
-is counted as one of LoRA, the cheapest. The last line sets both beside each other: for the runs
-that the race made, and for the full grid of arms and blocks.
+Takes the results folder of a race that is over. LoRA trains on its first blocks by the library: the
+same rows, precision, threads and number of steps, scored once on the block's fold, where the race
+scores along training too. The library has no other arm, so each of its runs is counted as one of
+LoRA, the cheapest. The last line sets both beside each other: for the runs that the race made, and
+for the full grid of arms and blocks.
 
-    python -m tests.benchmarks.advice_beside_peft reviews.csv --text review --label stars
+    gapbench advise --data reviews.csv --text review --label stars --results out
+    python -m tests.benchmarks.advice_beside_peft out
 """
 
 import argparse
@@ -14,12 +15,12 @@ import json
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-import gapbench
 from gapbench.bench.adaptation.build import load_backbone
-from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.data.sources import Sources
@@ -33,28 +34,13 @@ from tests.benchmarks.peft_trainer import Rows
 def main() -> None:
     """Print a line for each run of the library, then what both take."""
     options = _parser().parse_args()
-    began = time.perf_counter()
-    advice = gapbench.advise(
-        options.data,
-        text=options.text,
-        label=options.label,
-        backbone=options.backbone,
-        arms=options.arms,
-        repeats=options.repeats,
-        precision=options.precision,
-        results=options.results,
-    )
-    took = time.perf_counter() - began
-    raced = _raced(options.results, advice)
+    advice = json.loads((options.results / "advice.json").read_text())
+    found = Store(options.results / "race").records()
+    raced = [each for each in found if isinstance(each, Record)]
+    assert len(raced) == advice["runs"], "the folder holds other races too"
     prepare(options.threads)
     library = fmean(_by_library(run, options.backbone) for run in _first(raced, options.pairs))
-    print(json.dumps(_compared(advice, raced, took, library)))
-
-
-def _raced(results: Path, advice: Advice) -> list[Record]:
-    found = [r for r in Store(results / "race").records() if isinstance(r, Record)]
-    assert len(found) == advice.content["runs"], "the folder held another race"
-    return found
+    print(json.dumps(_compared(advice, raced, library)))
 
 
 def _first(raced: list[Record], pairs: int) -> list[Run]:
@@ -82,20 +68,17 @@ def _by_library(run: Run, backbone: str) -> float:
 
 
 def _compared(
-    advice: Advice, raced: list[Record], took: float, library: float
+    advice: Mapping[str, Any], raced: list[Record], library: float
 ) -> dict[str, float | str]:
-    content = advice.content
     race = sum(r.cost.train_seconds + r.cost.evaluation_seconds for r in raced if r.cost)
     return {
         "precision": raced[0].cell.precision,
-        "command_seconds": round(took, 1),
         "race_seconds": round(race, 1),
         "library_seconds_a_run": round(library, 2),
-        "runs": content["runs"],
-        "grid": content["grid"],
-        "same_runs_ratio": round(library * content["runs"] / race, 2),
-        "grid_ratio": round(library * content["grid"] / race, 2),
-        "grid_to_whole_command_ratio": round(library * content["grid"] / took, 2),
+        "runs": advice["runs"],
+        "grid": advice["grid"],
+        "same_runs_ratio": round(library * advice["runs"] / race, 2),
+        "grid_ratio": round(library * advice["grid"] / race, 2),
     }
 
 
@@ -103,15 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--label", required=True)
+    parser.add_argument("results", type=Path)
     parser.add_argument("--backbone", default="tiny-encoder")
-    parser.add_argument("--arms", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--pairs", type=int, default=3, help="runs of the library")
-    parser.add_argument("--results", type=Path, required=True, help="an empty folder")
     parser.add_argument("--threads", type=int, default=None)
     return parser
 
