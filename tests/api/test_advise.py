@@ -181,6 +181,10 @@ def test_what_left_for_another_reason_is_not_called_worse(small: SmallSuite) -> 
         winner="head",
         at_most=0.013,
     )
+    assert {*advice.card.heads} >= {(advice.winner, "advised")}
+    plain = replace(advice, state=replace(tuned, winner="lora", left=("lora", "head"), out=()))
+    assert replace(plain, reference="lora").card.heads[1] == ("head", "best other")
+    assert replace(plain, reference="lora").card.measures
     rated = replace(advice, state=tuned, reference="lora / rate 0.009")
     assert rated.headline.endswith("lora is beaten, but lora / rate 0.009 is not.")
     assert rated.certainty.startswith("No other arm is better by more than 0.013")

@@ -191,16 +191,24 @@ class Advice:
     @property
     def card(self) -> Card:
         """The answer of the race, on the rows of its folds."""
-        shown = list(dict.fromkeys([self.winner, self.reference])) if self.winner else []
-        first, second = (shown[0], shown[-1]) if shown else ("", "")
+        beside, role = self._beside
         return Card(
             about=f"{self.task} on {self.backbone}, race on the folds of its rows",
             headline=self.headline,
             certainty=self.certainty,
-            heads=((first, "advised"), (second, "plain LoRA")),
-            measures=tuple(self._measures(first, second)) if len(shown) > 1 else (),
+            heads=((self.winner, "advised"), (beside, role)),
+            measures=tuple(self._measures(beside)) if beside else (),
             points={name: said for name, said in self._points() if said},
         )
+
+    @property
+    def _beside(self) -> tuple[str, str]:
+        """Return the arm that the winner is shown beside, and what that is."""
+        if not self.winner or self.winner != self.reference:
+            return (self.reference, "plain LoRA") if self.winner else ("", "")
+        known = [arm for arm in self.state.losses if arm != self.winner]
+        best = min(known, key=self.state.losses.__getitem__, default="")
+        return next(iter(self.state.ties), best), "best other"
 
     @cached_property
     def test(self) -> Verdict | None:
@@ -252,8 +260,8 @@ class Advice:
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
 
-    def _measures(self, first: str, second: str) -> Iterator[Measure]:
-        own, other = self[first], self[second]
+    def _measures(self, beside: str) -> Iterator[Measure]:
+        own, other = self[self.winner], self[beside]
         names = {
             "score": self.metric,
             "gap": "generalization gap",
