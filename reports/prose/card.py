@@ -145,7 +145,7 @@ def _ahead(verdict: Verdict, best: Entry | None) -> str:
         return ""
     beaten = [each.name for each in others if best.name in each.beaten_by]
     if not beaten:
-        what = f"No difference in {metric(verdict)} between {best.name} and the other methods"
+        what = f"No difference in {metric(verdict)} between {best.name} and the others that train"
         return f"{what} is shown {_TOGETHER}."
     whom = f"all {len(others)} others" if len(beaten) == len(others) > 1 else few(beaten)
     return f"{best.name} is shown to be better than {whom} {_TOGETHER}."

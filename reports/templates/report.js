@@ -176,7 +176,8 @@ const shown = (table) => [...table.rows].filter((row) => !row.hidden).map(texts)
 const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 const inLatex = (text) => text
   .replace(/[\\&%$#_{}~^]/g, (letter) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" })[letter] ?? `\\${letter}`)
-  .replaceAll("Δ", "$\\Delta$").replaceAll("▲", "$\\uparrow$").replaceAll("▼", "$\\downarrow$").replaceAll("×", "$\\times$");
+  .replaceAll("Δ", "$\\Delta$").replaceAll("▲", "$\\uparrow$").replaceAll("▼", "$\\downarrow$").replaceAll("×", "$\\times$")
+  .replace(/[<>]/g, "$$$&$$").replace(/(?<![\w$])-(?=[\d.])/g, "$$-$$");
 const forms = {
   csv: (table) => shown(table).map((row) => row.map(quoted).join(",")).join("\n") + "\n",
   latex: (table) => {

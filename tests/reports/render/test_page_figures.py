@@ -186,7 +186,10 @@ def test_table_is_copied_as_it_is_sorted(open_page: Open, report: Path) -> None:
 def test_text_is_set_to_the_left_in_latex(open_page: Open, tmp_path: Path) -> None:
     """Long text in a column of some width, or it would run over the edge of the paper."""
     columns = (Column("seeds"), Column("why", kind="text"), Column("how", kind="text"))
-    rows = (Row("lora", (Value("5", 5), Value("a word"), Value("words " * 20))),)
+    rows = (
+        Row("lora", (Value("5", 5), Value("a word"), Value("words " * 20))),
+        Row("r-drop", (Value("<1 ms", 1), Value("-0.3 to -.1"), Value("2026-12-01"))),
+    )
     section = Section("a", "A", (Table("T", "method", columns, rows),))
     html.write(Document("t", "s", (section,)), tmp_path / "report.html")
     page = open_page(tmp_path / "report.html")
@@ -195,6 +198,7 @@ def test_text_is_set_to_the_left_in_latex(open_page: Open, tmp_path: Path) -> No
     expect(page.get_by_text("Copied")).to_be_visible()
     text = page.evaluate("navigator.clipboard.readText()")
     assert text.startswith("\\begin{tabular}{lrlp{0.3\\linewidth}}\n")
+    assert "r-drop & $<$1 ms & $-$0.3 to $-$.1 & 2026-12-01 \\\\" in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
