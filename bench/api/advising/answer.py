@@ -137,7 +137,8 @@ class Advice:
         if not self.winner:
             return "run the same command again with more time, or with fewer arms"
         if state.decided:
-            return "nothing that these rows can show; other rows, another backbone or more arms"
+            more = "the arms left out, if --methods names theirs" if self.cut else "more arms"
+            return f"nothing that these rows can show; other rows, another backbone or {more}"
         if state.futile:
             return (
                 f"more rows: these tell differences of {state.resolvable:.3f} apart however often "
