@@ -22,6 +22,7 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.split_rows import cut_splits
 
+_MOST_PARTS = 10**9  # of a text in a block
 _SPLIT = "test"  # the fold of a block, see `NestedFolds`
 
 
@@ -92,7 +93,7 @@ class BlockReader:
                 "another folder with --results DIR"
             )
         return BlockResults(
-            items=ids if self.groups is None else self.groups[ids],
+            items=self._identities(number, ids),
             losses={name: found.losses for name, found in items.items()},
             failed={
                 name: self._why(record) for name, (record, found) in ended.items() if found is None
@@ -104,6 +105,12 @@ class BlockReader:
                 if record.calibration is not None
             },
         )
+
+    def _identities(self, block: int, ids: Ints) -> Ints:
+        """Return what tells items of all blocks apart; parts of a text are cut anew in each."""
+        if self.arms[0].cell.task.joined:
+            return block * _MOST_PARTS + ids
+        return ids if self.groups is None else self.groups[ids]
 
     def _why(self, record: Record) -> str:
         if record.status == Status.OK:

@@ -39,7 +39,7 @@ def _ended_row(runs: Sequence[Record], row: str) -> str:
     name = f"{first.cell.task.name} {row}, {seeds}:"
     if first.cost is None or not first.splits:
         return f"{name} {first.status}: {first.cause}"
-    split = "test" if "test" in first.splits else "validation"  # a race keeps test sealed
+    split = "test" if "test" in first.splits else "validation"  # a search keeps test sealed
     scores = " ".join(_number(run.score(split)) for run in runs)
     gaps = [run.generalization_gap for run in runs if run.generalization_gap is not None]
     gap = f", gap {_number(sum(gaps) / len(gaps))}" if gaps else ""
