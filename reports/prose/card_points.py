@@ -1,7 +1,6 @@
 """Further answers of a card, each under its question."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from gapbench.reports.prose.not_compared import by_reason, grouped
 from gapbench.reports.prose.phrases import advantage, change, doubts, metric, on_one_scale
@@ -29,7 +28,7 @@ COUNTED = 0.05
 def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Yield further answers, each under its question."""
     chosen = next((each for each in verdict.entries if each.name == verdict.recommended), None)
-    said = settings(_shared_settings(verdict, chosen)) if chosen else ""
+    said = settings(chosen) if chosen else ""
     yield "Settings", f"{verdict.recommended}: {said}." if said else ""
     yield "Also unbeaten", _ties(verdict)
     yield "Shown to be worse", _worse(verdict)
@@ -39,19 +38,6 @@ def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "Read with care", " ".join(_cautions(verdict))
     commands = dict.fromkeys(command for each in verdict.kept_out for command in each.commands)
     yield COMPLETE, "\n".join(commands)
-
-
-def _shared_settings(verdict: Verdict, entry: Entry) -> Entry:
-    """Return a row with the settings that it has on all tasks, where there are several."""
-    own = [
-        each.settings for task in verdict.tasks for each in task.entries if each.name == entry.name
-    ]
-    alike = {
-        name: value
-        for name, value in (own[0] if own else entry.settings).items()
-        if all(name in other and other[name] == value for other in own)
-    }
-    return replace(entry, settings=alike)
 
 
 def settings(entry: Entry) -> str:

@@ -18,10 +18,10 @@ _HEAD = ("", "seeds", "items", "A - B", "95 %", "")
 _WIDTHS = (24, 5, 5, 7, 17, 11)
 _NAMES = {"score": "score", "gap": "generalization gap", "ece": "ECE", "nll": "test NLL"}
 _NOTES = (
-    "95 %: all intervals of one outcome in one suite hold together with 95 % confidence, and so do "
-    "those beside untrained rows. A is better or worse exactly where its interval excludes zero. "
-    "Items: the test items that an interval is over, beside seeds; an interval over none holds for "
-    "this test set only."
+    "95 %: the intervals are wide enough that in 95 of 100 such studies not one of those of an "
+    "outcome misses the truth; so are those beside what trains nothing. A is better or worse "
+    "exactly where its interval excludes zero. Items: test items that an interval is over, beside "
+    "seeds; without any, it holds for these test items alone."
 )
 
 

@@ -96,7 +96,7 @@ class Entry:
         method: its method.
         variant: its variant, "" if it is the default.
         config_hash: of its cell; "" over several tasks.
-        settings: what the method was set to; empty over several tasks where they differ.
+        settings: what the method was set to; over several tasks, what is alike on all.
         status: what it is; `reports.tables.row_status` says what each word means.
         why: what keeps it from being ranked, or how failed runs were counted; "" if nothing.
         commands: that complete the row.

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,11 @@ def _compared_rows(suite: SuiteSummary, tasks: tuple[Verdict, ...]) -> ComparedR
     return ComparedRows(
         reference=suite.reference,
         entries=[
-            replace(_row_over_tasks(suite, name, counts), commands=_commands(tasks, name))
+            replace(
+                _row_over_tasks(suite, name, counts),
+                settings=_settings(tasks, name),
+                commands=_commands(tasks, name),
+            )
             for name in names
         ],
         ranked=list(suite.ranked) if suite.averageable else [],
@@ -174,6 +179,16 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Counts) -> Entry:
         levels=levels,
         n_failed=sum(each.rows[name].n_failed + each.rows[name].n_unscored for each in standings),
     )
+
+
+def _settings(tasks: Sequence[Verdict], name: str) -> dict[str, Any]:
+    """Return the settings that a row has on all tasks."""
+    own = [each.settings for task in tasks for each in task.entries if each.name == name]
+    return {
+        setting: value
+        for setting, value in (own[0] if own else {}).items()
+        if all(setting in other and other[setting] == value for other in own)
+    }
 
 
 def _commands(tasks: Sequence[Verdict], name: str) -> tuple[str, ...]:

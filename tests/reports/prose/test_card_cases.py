@@ -12,6 +12,7 @@ from gapbench.reports.prose.not_compared import by_reason, grouped
 from gapbench.reports.prose.phrases import change
 from gapbench.reports.render import card_text
 from gapbench.reports.verdict.model import Verdict
+from gapbench.reports.verdict.plain import plain
 from gapbench.reports.verdict.recommend import ALONE
 from tests.support.known_truth import MISSING, Fates, verdicts_of, write
 from tests.support.results_folder import make_task
@@ -29,6 +30,18 @@ def suite(root: Path, levels: dict[str, float], fates: Iterable[Fates], seeds: i
         store = write(root, levels, task=make_task(task), fates=lost, seeds=seeds)
     (found,) = verdicts_of(store)
     return found
+
+
+def test_settings_over_several_tasks_are_those_alike_on_all(tmp_path: Path) -> None:
+    """Programs read the settings that the card shows."""
+    found = suite(tmp_path, EQUAL, ({}, {}))
+    for entry in plain(found)["entries"]:
+        own = [
+            next(e.settings for e in task.entries if e.name == entry["name"])
+            for task in found.tasks
+        ]
+        assert entry["settings"]
+        assert entry["settings"] == own[0] == own[1]
 
 
 def test_seeds_that_would_tell_training_from_none_are_counted(tmp_path: Path) -> None:
