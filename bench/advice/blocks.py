@@ -9,7 +9,7 @@ import numpy as np
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.confidence_sequence import Floats, Ints
 from gapbench.bench.advice.state import BlockResults
-from gapbench.bench.config.run import NestedFolds, Run
+from gapbench.bench.config.run import Cell, NestedFolds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, RecordError
 from gapbench.bench.data.sources import Sources
@@ -20,7 +20,7 @@ from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import dataset, kinds
-from gapbench.bench.tasks.split_rows import cut_splits
+from gapbench.bench.tasks.split_rows import cut_splits, kept_together
 
 _MOST_PARTS = 10**9  # of a text in a block
 _SPLIT = "test"  # the fold of a block, see `NestedFolds`
@@ -41,8 +41,8 @@ class BlockReader:
         store: where the runs of the race are.
         arms: all arms.
         folds: how the rows are cut.
-        groups: (rows,) number of the group that a row of the training file stays in; None if all
-            rows are groups of their own.
+        groups: (rows,) number of the group that a row of the training file stays in; None of a
+            text, whose parts are cut anew in every block.
     """
 
     store: Store
@@ -107,10 +107,8 @@ class BlockReader:
         )
 
     def _identities(self, block: int, ids: Ints) -> Ints:
-        """Return what tells items of all blocks apart; parts of a text are cut anew in each."""
-        if self.arms[0].cell.task.joined:
-            return block * _MOST_PARTS + ids
-        return ids if self.groups is None else self.groups[ids]
+        """Return what tells items of all blocks apart; those of a text hold inside a repeat."""
+        return block * _MOST_PARTS + ids if self.groups is None else self.groups[ids]
 
     def _why(self, record: Record) -> str:
         if record.status == Status.OK:
@@ -144,19 +142,20 @@ class BlockReader:
         return _Items(table["example_id"].to_numpy(), sign * values)
 
 
-def groups_of_rows(run: Run, sources: Sources) -> Ints | None:
+def groups_of_rows(cell: Cell, blocks: int, sources: Sources) -> Ints | None:
     """Return the group of each row of the training file, see `BlockReader.groups`.
 
     Raises:
-        DataError: if the rows cannot be cut into the blocks of a race.
+        DataError: if the rows cannot be cut into so many blocks.
     """
-    rows = dataset.read_rows(run.cell.task, sources)
-    cut_splits(run, rows)
-    pool = rows["train"]
-    if pool.groups is None or run.cell.task.joined:
+    rows = dataset.read_rows(cell.task, sources)
+    for block in range(blocks):
+        cut_splits(Run(cell, block), rows)
+    if cell.task.joined:
         return None
+    pool = rows["train"]
     groups = np.full(pool.numbers.max() + 1, -1)
-    groups[pool.numbers] = pool.groups
+    groups[pool.numbers] = kept_together(cell.task, pool)
     return groups
 
 

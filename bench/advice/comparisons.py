@@ -83,11 +83,14 @@ class Comparisons:
 
     @cached_property
     def plan(self) -> Design:
-        """The items, scores and blocks at the end of the planned blocks."""
-        items, scores, blocks = self.found.design
-        rounds = max(self.rules.folds / blocks, 1)
+        """The design at the end of the planned blocks, see `Differences`."""
+        items, inside, blocks = self.found.design
+        repeats = blocks / self.rules.folds
+        begun = repeats % 1
+        # Inside a repeat some items are scored once more than others, and count as fewer.
+        whole = items * (1 + begun * (1 - begun) / repeats**2)
         total = self.rules.folds * self.rules.repeats
-        return items * rounds, round(scores / blocks * total), total
+        return whole, inside / blocks * total, total
 
     @cached_property
     def last(self) -> Floats:

@@ -8,10 +8,11 @@ The difference of two arms on item ``i`` of block ``b`` is
 with a block effect ``v_b`` (training sets and seeds), an item effect ``u_i``, and noise. Items of a
 block are therefore dependent, and so are the losses of an item in several repeats of the folds.
 Neither items nor blocks alone are exchangeable units. Items of one group, which folds keep
-together, share ``u_i``. The variance of a mean difference is
-clustered by both (Cameron, Gelbach and Miller 2011, "Robust Inference With Multiway Clustering"):
+together, share ``u_i``, and in one block ``e`` too: they count as one item of their size. The
+variance of a mean difference is clustered by both (Cameron, Gelbach and Miller 2011, "Robust
+Inference With Multiway Clustering"):
 
-    by items + (by blocks - by single losses)
+    by items + (by blocks - by items inside a block)
 
 The part in brackets is known from few blocks; that of a pair is drawn towards the mean of all.
 
@@ -39,7 +40,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-Design = tuple[float, int, int]
+Design = tuple[float, float, int]
 
 POOLED = 8
 """Blocks whose weight all pairs together have in the block variance of one pair."""
@@ -52,10 +53,10 @@ class Differences:
     Attributes:
         means: loss of the row's arm minus that of the column's arm.
         item: variance of the lasting effect of an item; all of ``score`` while unknown.
-        score: variance of a single difference inside a block.
+        score: variance of an item's difference inside a block.
         block: variance of the effect of a block.
-        design: number of items, scores and blocks; items of groups count as that many equal groups
-            that tell as much.
+        design: number of items, of these in each block, and of blocks; groups count as that many
+            equal ones that tell as much.
     """
 
     means: Floats
@@ -112,18 +113,20 @@ def differences(losses: Floats, items: Ints, blocks: Ints) -> Differences:
     rest = losses - means[:, None]
     by_block = _paired(_clustered(rest, blocks)) * n_blocks / (n_blocks - 1)
     by_item = _paired(_clustered(rest, items))
+    _, inside = np.unique(items * n_blocks + blocks, return_inverse=True)
     # Equal losses on n scores do not say that arms never differ: one score counts as differing.
     least = (np.abs(losses).max() / count) ** 2 * (1 - np.eye(len(losses)))
-    alone = np.maximum(_paired(rest @ rest.T / count**2), least)
+    alone = np.maximum(_paired(_clustered(rest, inside)), least)
+    n_items, n_inside = (count**2 / np.sum(np.bincount(each) ** 2) for each in (items, inside))
     # An item that is scored once does not show what of its effect would last.
-    repeats = float(np.sum(np.bincount(items) ** 2)) / count
+    repeats = n_inside / n_items
     lasting = np.clip((by_item - alone) / (repeats - 1), 0.0, alone) if repeats > 1 else alone
     return Differences(
         means=means[:, None] - means[None, :],
-        item=lasting * count,
-        score=alone * count,
+        item=lasting * n_inside,
+        score=alone * n_inside,
         block=_shrunk(by_block - alone, n_blocks) * n_blocks,
-        design=(count / repeats, count, n_blocks),
+        design=(float(n_items), float(n_inside), n_blocks),
     )
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gapbench.bench import __version__
-from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.config.run import Fingerprint, NestedFolds
 from gapbench.bench.core.errors import BackboneError, RecordError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources, backbone_folder
@@ -102,6 +102,10 @@ def export(
     record = stored(store, name, sources)
     if record.status != Status.OK:
         raise RecordError(f"{record.run} is {record.status}; only a run that is ok has an adapter")
+    if isinstance(record.cell.resample, NestedFolds):
+        raise RecordError(
+            f"{record.run} is scored on a fold of its rows; export a run that was scored on test"
+        )
     if TEST not in record.splits:
         raise RecordError(
             f"{record.run} served a choice of settings, and test stayed sealed; export a run that "

@@ -1,8 +1,9 @@
-"""Memory of a stack before it runs: measured on stacks of one and of two runs, once.
+"""Memory of a stack before it runs: measured on stacks of one and of more runs, once.
 
 What a process takes is more than its tensors: pieces of many sizes share one heap, which leaves
 gaps. So it is not computed. Both stacks make a step of each phase on their longest examples, and
-the difference is what a run adds.
+the difference is what the others add. Gaps of some megabytes matter where runs are small, so there
+several are added.
 """
 
 import gc
@@ -22,6 +23,8 @@ from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.stack_size import subject
 
 _STEPS = 4
+_SMALL = 2**28  # bytes
+_RUNS = 4  # in a larger stack of small runs
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def footprint(run: Run, backbone: Backbone, task_data: TaskData, device: torch.d
     """
     lengths = task_data.train.lengths[task_data.train.trained]
     about = {
-        "footprint": 3,
+        "footprint": 4,
         "method": [run.cell.method, run.cell.config],
         "task": run.cell.task.identity(),
         "longest": [int(lengths.max()), min(len(lengths), run.cell.budget.batch_size)],
@@ -68,12 +71,13 @@ def footprint(run: Run, backbone: Backbone, task_data: TaskData, device: torch.d
 def measured(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> Footprint:
     """Measure the memory anew; see `footprint`."""
     weights = backbone.stored_bytes if device.type == "cpu" else 0  # a GPU has a copy
-    stack = [run, Run(run.cell, run.seed + 1)]
     # The first time, libraries load their kernels, which a new process does too.
-    first, one = (_growth(stack[:1], backbone, task_data, device) for _ in range(2))
+    first, one = (_growth([run], backbone, task_data, device) for _ in range(2))
     if not registry.get(run.cell.method).stackable:
         return Footprint(weights, first)
-    each = max(0, _growth(stack, backbone, task_data, device) - one)
+    others = _RUNS - 1 if one < _SMALL else 1
+    stack = [Run(run.cell, run.seed + place) for place in range(1 + others)]
+    each = max(0, (_growth(stack, backbone, task_data, device) - one) // others)
     return Footprint(weights + max(0, first - each), each)
 
 

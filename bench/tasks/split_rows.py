@@ -39,7 +39,7 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
         if isinstance(resample, NestedFolds):
             train, validation = cut_validation(task, rest)
             parts = {"train": train, "validation": validation, "test": fold}
-            drawn_from = len(train) + len(fold)  # what Nadeau and Bengio's correction compares
+            drawn_from = len(train) + len(fold)  # Nadeau and Bengio compare these two
         else:
             parts |= {"train": rest, "validation": fold}
     else:
@@ -85,9 +85,7 @@ def divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Ro
 def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> tuple[Rows, Rows]:
     """Return the rows outside of the fold of a seed's block, and those of the fold."""
     block = resample.block(seed)
-    groups = rows.groups
-    if groups is None:
-        groups = numbered(kinds.get(task.kind).inputs(rows))
+    groups = kept_together(task, rows)
     distinct = len(np.unique(groups))
     if distinct < resample.folds and not task.joined:
         raise DataError(
@@ -103,6 +101,11 @@ def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> tuple[Rows
     )
     inside = fold_of == block.fold
     return rows.take(np.flatnonzero(~inside)), rows.take(np.flatnonzero(inside))
+
+
+def kept_together(task: Task, rows: Rows) -> NDArray[np.int64]:
+    """Return the group of each row that folds keep whole: that of the task, or of equal inputs."""
+    return numbered(kinds.get(task.kind).inputs(rows)) if rows.groups is None else rows.groups
 
 
 def _subset(run: Run, train: Rows, size: int) -> Rows:

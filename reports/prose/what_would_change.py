@@ -1,12 +1,12 @@
 """What could change an answer: more seeds, lost runs done again, or another method."""
 
-from math import ceil, isfinite, isinf, isnan
+from math import isfinite, isinf, isnan
 
-from gapbench.reports.prose.phrases import advantage, untold
+from gapbench.reports.prose.phrases import untold
 from gapbench.reports.stats.planning import MOST_SEEDS
 from gapbench.reports.tables.row_status import state
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import few, listed
+from gapbench.reports.tables.words import few
 from gapbench.reports.verdict.model import Design, Verdict
 from gapbench.reports.verdict.recommend import (
     ALONE,
@@ -37,7 +37,7 @@ def what_would_change(verdict: Verdict) -> str:
     if verdict.why == NO_REFERENCE:
         return _reference(verdict)
     if verdict.design is not None and verdict.design.n_seeds:
-        return _of_training(verdict, verdict.design.n_seeds) + design(verdict.design)
+        return design(verdict.design)
     lost = [e.name for e in verdict.entries if e.commands or e.status in ("incomplete", "single")]
     if verdict.why == ALONE and lost:
         return f"The missing runs of {few(lost)} (see gapbench status)."
@@ -46,28 +46,6 @@ def what_would_change(verdict: Verdict) -> str:
     if any(each.compared for each in verdict.entries):
         return untold(verdict)
     return "More seeds: run 5 or more (--seeds 5)."
-
-
-def _of_training(verdict: Verdict, n_seeds: int) -> str:
-    """Say how many seeds would tell training from what trains nothing, where that is not shown.
-
-    The interval shrinks as the root of their number, at least.
-    """
-    doubtful = [advantage(each, verdict) for each in verdict.untrained if each.claim != "better"]
-    wanted = 0.0
-    for each in doubtful:
-        if each.difference is None or each.low is None or each.high is None:
-            return ""
-        if each.difference <= 0:
-            return ""
-        wanted = max(wanted, n_seeds * ((each.high - each.low) / 2 / each.difference) ** 2)
-    if verdict.learned or not n_seeds < wanted <= MOST_SEEDS:
-        return ""
-    than = listed([each.second for each in doubtful])
-    return (
-        f"Whether training beats {than} would be told by {ceil(wanted)} seeds in all, or fewer, if "
-        "the difference stays as it is. "
-    )
 
 
 def _reference(verdict: Verdict) -> str:

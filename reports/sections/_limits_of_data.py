@@ -1,6 +1,6 @@
 """What limits the reach of a study: its rows, and where they come from."""
 
-from gapbench.bench.config.run import Cell, Folds
+from gapbench.bench.config.run import Cell, Folds, NestedFolds, Resample
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.sections._limits_of_scores import ok_runs, scored_rows
 from gapbench.reports.tables.words import listed
@@ -9,13 +9,15 @@ _WIDENED = (
     "Two seeds have some rows in common, and are more alike for it than with new rows. Intervals "
     "are widened{source}: by more than needed, where training itself is noisy."
 )
+_WIDENED_BY_FOLDS = _WIDENED.format(source=" (after Nadeau and Bengio, 2003)")
 
 _SAMPLES = {
     "fixed": "All seeds train on one sample of the rows. Intervals hold for it, not for other "
     "samples; `resample: per_seed` draws one for each seed.",
     "per_seed": f"Each seed trains on a sample of its own. {_WIDENED.format(source='')}",
-    "folds": "Each seed trains on all but one fold of the same rows. "
-    + _WIDENED.format(source=" (after Nadeau and Bengio, 2003)"),
+    "folds": f"Each seed trains on all but one fold of the same rows. {_WIDENED_BY_FOLDS}",
+    "nested": "Each seed is tested on one fold of the same rows, trains on most of the others and "
+    f"chooses its checkpoint on the rest. {_WIDENED_BY_FOLDS}",
 }
 
 
@@ -24,11 +26,17 @@ def training_samples(evidence: Evidence) -> str:
     cells = evidence.results.cells
     known = [cells[key].cell for key in scored_rows(evidence)["config_hash"] if key in cells]
     drawn = {
-        "folds" if isinstance(cell.resample, Folds) else cell.resample
+        _kind(cell.resample)
         for cell in known
         if cell.resample != "fixed" or cell.budget.train_size is not None
     }
     return " Elsewhere: ".join(text for kind, text in _SAMPLES.items() if kind in drawn)
+
+
+def _kind(resample: Resample) -> str:
+    if isinstance(resample, NestedFolds):
+        return "nested"
+    return "folds" if isinstance(resample, Folds) else resample
 
 
 def scope(evidence: Evidence) -> str:
@@ -67,7 +75,9 @@ def development_sets(evidence: Evidence) -> str:
     tasks = {
         cell.task.name
         for cell in _cells(evidence)
-        if hasattr(cell.task.source, "hub") and not cell.task.splits.test.startswith("test")
+        if hasattr(cell.task.source, "hub")
+        and not cell.task.splits.test.startswith("test")
+        and not isinstance(cell.resample, NestedFolds)
     }
     if not tasks:
         return ""

@@ -40,7 +40,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "variant": ("", "variant of the method; [paper]: its checkpoint was chosen on the test split"),
     "seed": ("", "number that fixes all chance in the run"),
     "repeat": ("", "cut into folds that the run trains on, from 0; see resample in a suite"),
-    "fold": ("", "fold of it that is the validation split, from 0"),
+    "fold": (
+        "",
+        "fold of it that is the validation split (of nested folds, the test split), from 0",
+    ),
     "run_hash": ("", "identifies the run; gapbench reproduce takes it"),
     "config_hash": ("", "identifies the cell, which is the run without its seed"),
     "setting": ("", "hash of all that compared cells share; only rows alike in it compare"),

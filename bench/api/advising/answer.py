@@ -38,7 +38,7 @@ class Advice:
         grid: number of runs of all arms on all planned blocks.
         seconds: time of this call.
         seconds_left: expected time of the planned blocks that are left.
-        tested: hashes of the cells that were scored on the test rows, by arm, the winner first;
+        tested: hashes of the runs that were scored on the test rows, by arm, the winner first;
             empty while the winner or the reference is not.
         leaked: number of rows of ``--test`` whose texts are in the file of training rows too.
         cut: what was left out so that the race fits its time, "" for nothing.
@@ -57,7 +57,7 @@ class Advice:
     grid: int
     seconds: float
     seconds_left: float
-    tested: Mapping[str, str]
+    tested: Mapping[str, Sequence[str]]
     leaked: int
     cut: str
     results: Results
@@ -207,9 +207,10 @@ class Advice:
         """Return the arm that the winner is shown beside, and what that is."""
         if not self.winner or self.winner != self.reference:
             return (self.reference, "plain LoRA") if self.winner else ("", "")
+        stayed = {row.arm: row.blocks for row in self.rows}  # a mean of few blocks comes last
         known = [arm for arm in self.state.losses if arm != self.winner]
-        best = min(known, key=self.state.losses.__getitem__, default="")
-        return next(iter(self.state.ties), best), "best other"
+        known.sort(key=lambda arm: (-stayed.get(arm, 0), self.state.losses[arm]))
+        return next(iter([*self.state.ties, *known]), ""), "best other"
 
     @cached_property
     def test(self) -> Verdict | None:
@@ -217,8 +218,8 @@ class Advice:
         if not self.final:
             return None
         beside = self.reference if self.reference in self.tested else self.winner
-        cells = set(self.tested.values())
-        return verdict_of(self.results.path, cells, beside, self.rules.margin)
+        runs = {run for own in self.tested.values() for run in own}
+        return verdict_of(self.results.path, self.suite, runs, beside, self.rules.margin)
 
     @cached_property
     def checked(self) -> Card | None:

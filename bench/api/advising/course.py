@@ -82,7 +82,7 @@ class Course:
         """Measure what runs take and fit the race into its time, as the same call did before.
 
         Raises:
-            ConfigError: if not even one block of the arms that must stay fits.
+            ConfigError: if the first blocks of the arms that must stay do not fit.
         """
         kept = self.design.read()
         say("measuring some steps of each method", progress=self.work.progress)
@@ -110,7 +110,7 @@ class Course:
         """Say what the race takes.
 
         Raises:
-            ConfigError: if the time does not hold one block.
+            ConfigError: if the time does not hold the first blocks.
         """
         block = self.expected.of(self.names)
         final = self.bounds.seeds * self.expected.of(self.names[:1])
@@ -120,7 +120,7 @@ class Course:
             f"of all arms, {span(block * count)} for all; final runs of an arm {span(final)}",
             progress=self.work.progress,
         )
-        if not self.reader.blocks() and block > left:
+        if not self.reader.blocks() and FIRST * block > left:
             budget, gone = (end - self.began for end in (self.bounds.ends, time.monotonic()))
             needed = gone + _SLACK * (FIRST * block + 2 * final)
             raise ConfigError(
@@ -217,7 +217,7 @@ class Course:
             rules=self.rules,
             reference=self.reference(state) if state.losses else self.rules.reference,
             rows=found,
-            runs=len(state.left) * state.blocks + sum(each.block for each in state.out),
+            runs=sum(row.blocks for row in found),
             grid=len(found) * count,
             seconds=time.monotonic() - self.began,
             seconds_left=(count - state.blocks) * self.expected.of(state.left),
@@ -227,15 +227,15 @@ class Course:
             results=results,
         )
 
-    def _tested(self, state: State) -> dict[str, str]:
-        """Return the cells whose final runs have all ended, none without winner and reference."""
+    def _tested(self, state: State) -> dict[str, list[str]]:
+        """Return the final runs of arms that all ended, none without winner and reference."""
         if state.winner is None:
             return {}
         store, arms = store_at(self.work.settings.results), self.contenders(state)
         ended = [name for name in arms if not store.unsettled(self.final_runs(name))]
         if not ended or not {state.winner, self.reference(state)} & {*arms} <= {*ended}:
             return {}
-        return {name: self.arm(name).on("fixed").hash for name in ended}
+        return {name: [run.hash for run in self.final_runs(name)] for name in ended}
 
     def _left(self) -> float:
         return self.bounds.ends - time.monotonic()
@@ -248,8 +248,8 @@ class Course:
             time.sleep(_POLL_S)
 
     def _reserve(self, state: State) -> float:
-        """Return the time that final runs take if the race ends now."""
-        arms = [self.rules.reference] if state.winner is None else self.contenders(state)
+        """Return the time that final runs take if the race ends now, without a winner none."""
+        arms = [] if state.winner is None else self.contenders(state)
         return _SLACK * self.bounds.seeds * self.expected.of(arms)
 
     def _train(

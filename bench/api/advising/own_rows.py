@@ -44,7 +44,7 @@ def own_rows(given: Mapping[str, Any]) -> OwnRows:
         ConfigError, DataError: if the rows cannot be advised on.
     """
     for name in _COLUMNS:
-        if not isinstance(given[name] or "", str):
+        if not isinstance(given[name], str | None):
             raise ConfigError(
                 f"{name} is {given[name]!r}, which is no text; name the columns of the frame by "
                 "texts, with frame.rename(columns=str)"
@@ -57,10 +57,11 @@ def own_rows(given: Mapping[str, Any]) -> OwnRows:
     test = None if given["test"] is None else Path(given["test"])
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", train.stem).lstrip("_.-") or "rows"
     found = inferred_task.infer(Path.cwd() / f"{name}.yaml", train, test, columns)
-    rows, known = sum(found.sizes.values()), set(_texts(train, columns.text))
+    texts = _texts(train, columns.text)
+    known = set(texts)
     if len(known) < FEWEST_ROWS:
         raise DataError(
-            f"{train}: {rows} rows with {len(known)} different texts; fewer than {FEWEST_ROWS} "
+            f"{train}: {len(texts)} rows with {len(known)} different texts; fewer than {FEWEST_ROWS} "
             "tell no settings apart, so there is nothing to advise; give more rows, or train plain "
             "LoRA with its defaults"
         )
@@ -92,8 +93,8 @@ def _file(source: Any, results: Path) -> Path:
     return path
 
 
-def _texts(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return the texts of each row.
+def _texts(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the texts of each row; messages and other nested values as they are printed.
 
     Raises:
         DataError: naming a column in which half of the texts or more are empty.
@@ -106,4 +107,4 @@ def _texts(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
                 f"{path}: column {name!r} has no text in {len(empty)} of {len(table[name])} rows, "
                 f"first in row {empty[0]}; name another column with --text, or remove these rows"
             )
-    return list(zip(*(table[name] for name in columns), strict=True))
+    return list(zip(*(map(str, table[name]) for name in columns), strict=True))

@@ -134,12 +134,15 @@ def _course(work: Work, given: Mapping[str, Any], began: float, own: OwnRows | N
         named = [arm for arm in named if registry.get(arm.cell.method).trains]
     elif given["arms"] and given["arms"] < len(named):
         raise ConfigError(
-            f"--arms {given['arms']}: {len(named)} methods are named; give at least as many arms"
+            f"--arms {given['arms']}: {len(named)} methods race, lora included; give at least as "
+            "many arms"
         )
     arms = design(named, given["arms"] or ARMS)
     store = store_at(work.settings.results / RACE)
     folds = NestedFolds(folds=given["folds"], nested=True)
-    groups = groups_of_rows(Run(arms[0].on(folds), 0), work.settings.sources)
+    rules = _rules(given, arms)
+    blocks = rules.folds * rules.repeats
+    groups = groups_of_rows(arms[0].on(folds), blocks, work.settings.sources)
     reader = BlockReader(store, arms, folds, groups)
     ends = math.inf if given["budget"] is None else began + given["budget"]
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
@@ -151,7 +154,6 @@ def _course(work: Work, given: Mapping[str, Any], began: float, own: OwnRows | N
         return bool(replace(reader, arms=arms).blocks())
 
     stored = StoredDesign(store.root, arms, folds, given["budget"], begun)
-    rules = _rules(given, arms)
     return Course(work, reader, rules, bounds, stored, began, expected, leaked, exports)
 
 
@@ -179,7 +181,7 @@ def _rules(given: Mapping[str, Any], arms: Sequence[Arm]) -> Rules:
         margin=margin,
         folds=given["folds"],
         reference=arms[0].name,
-        repeats=given["repeats"],
+        repeats=1 if task.joined else given["repeats"],  # items of a text hold inside a repeat
         most_cost=given["at_most_cost"],
         most_seconds=given["at_most_seconds"],
         most_ece=given["at_most_ece"],

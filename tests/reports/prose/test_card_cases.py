@@ -44,23 +44,6 @@ def test_settings_over_several_tasks_are_those_alike_on_all(tmp_path: Path) -> N
         assert entry["settings"] == own[0] == own[1]
 
 
-def test_seeds_that_would_tell_training_from_none_are_counted(tmp_path: Path) -> None:
-    """Their number makes the interval as short as the difference is; none help one below zero."""
-    (found,) = verdicts_of(write(tmp_path, EQUAL | {"untuned": -0.5}))
-    assert found.learned
-    (gain,) = found.untrained
-    for low, high, said in (
-        (-0.3, 0.5, "Whether training beats untuned would be told by 80 seeds in all, or fewer"),
-        (-0.5, 0.3, None),
-        (-30.0, 30.2, None),
-    ):
-        open_gain = replace(gain, difference=(low + high) / 2, low=low, high=high, claim="")
-        text = card(replace(found, learned=False, untrained=(open_gain,))).points[CHANGE]
-        assert ("Whether training beats" in text) == (said is not None)
-        assert text.startswith(said or "A study of this size")
-    assert card(found).points[CHANGE].startswith("A study of this size")
-
-
 def test_task_on_which_training_is_not_shown_to_help_gets_the_number(tmp_path: Path) -> None:
     """Its line in the answer over all tasks has the difference with its interval."""
     for task, bare in zip(TASKS, (-0.5, 2.0), strict=True):

@@ -1,0 +1,1 @@
+"""`advise` from rows to an answer."""
