@@ -85,6 +85,27 @@ def test_groups_count_as_the_equal_groups_that_tell_as_much() -> None:
     assert found.design[0] == pytest.approx(sizes.sum() ** 2 / np.sum(sizes**2))
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_group_in_a_block_counts_once(repeats: int) -> None:
+    """What its rows share there is no effect of the block too; that doubled the variance."""
+    rng = np.random.default_rng(3)
+    groups, size, folds = 60, 8, 5
+    means, variances = [], []
+    for _ in range(1500):
+        order = np.concatenate([rng.permutation(groups) for _ in range(repeats)])
+        items, blocks = (
+            np.repeat(each, size)
+            for each in (order, np.repeat(np.arange(folds * repeats), groups // folds))
+        )
+        lasting = rng.normal(size=(2, groups))[:, items]
+        passing = np.repeat(rng.normal(size=(2, len(order))), size, axis=1)
+        found = differences(lasting + passing + rng.normal(size=lasting.shape), items, blocks)
+        means.append(found.means[0, 1])
+        variances.append(found.variances()[0, 1])
+    # A variance of blocks below zero counts as none, which is half of the excess.
+    assert np.mean(variances) / np.var(means) == pytest.approx(1.15, abs=0.2)
+
+
 def test_without_repeats_all_of_an_item_may_last() -> None:
     """Items that are scored once do not show what of them is noise."""
     rng = np.random.default_rng(2)

@@ -59,7 +59,7 @@ def _by_library(run: Run, backbone: str) -> float:
     work = Work(run.cell, loaded, splits, splits, steps, choose_device("auto"))
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = work.library(folder)
+        trainer = work.peft_trainer(folder)
         trainer.train()
         trainer.predict(Rows(splits.test))
     seconds = time.perf_counter() - began

@@ -100,7 +100,7 @@ class Work:
         """Train and score one run with PEFT and `Trainer`."""
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            trainer = self.library(folder)
+            trainer = self.peft_trainer(folder)
             prepared = time.perf_counter()
             trainer.train()
             trained = time.perf_counter()
@@ -111,8 +111,8 @@ class Work:
         evaluation = more * (ended - trained)
         return Took(prepared - began, (trained - prepared) / self.steps, evaluation)
 
-    def library(self, folder: str) -> transformers.Trainer:
-        """Return the library's trainer of one run."""
+    def peft_trainer(self, folder: str) -> transformers.Trainer:
+        """Return the trainer of one run with PEFT."""
         config = peft.LoraConfig(
             r=8, target_modules=["query", "value"], modules_to_save=["classifier"]
         )

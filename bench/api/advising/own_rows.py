@@ -61,9 +61,9 @@ def own_rows(given: Mapping[str, Any]) -> OwnRows:
     known = set(texts)
     if len(known) < FEWEST_ROWS:
         raise DataError(
-            f"{train}: {len(texts)} rows with {len(known)} different texts; fewer than {FEWEST_ROWS} "
-            "tell no settings apart, so there is nothing to advise; give more rows, or train plain "
-            "LoRA with its defaults"
+            f"{train}: {len(texts)} rows with {len(known)} different texts; fewer than "
+            f"{FEWEST_ROWS} tell no settings apart, so there is nothing to advise; give more rows, "
+            "or train plain LoRA with its defaults"
         )
     say(found.look, progress=given["progress"])
     leaked = 0 if test is None else sum(each in known for each in _texts(test, columns.text))
