@@ -92,6 +92,29 @@ TOO_WIDE = """
 """
 
 
+# Texts of the answer that lie on each other.
+OVERLAPS = """
+() => {
+  const boxes = [...document.querySelectorAll(".card :is(th, td, dt, dd, p, caption)")]
+    .map((e) => { const r = document.createRange(); r.selectNodeContents(e); return [e, r]; })
+    .map(([e, r]) => [e.textContent, r.getBoundingClientRect()])
+    .filter(([, box]) => box.width && box.height);
+  const cross = (a, b) => a.left < b.right - 1 && b.left < a.right - 1
+    && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  return boxes.flatMap(([text, a], place) =>
+    boxes.slice(place + 1).filter(([, b]) => cross(a, b)).map(([other]) => [text, other]));
+}
+"""
+
+ONLY_HEADINGS = """
+() => [...document.querySelectorAll("section")]
+  .filter((e) => e.checkVisibility())
+  .filter((e) => ![...e.querySelectorAll(".block > *, dl")]
+    .some((part) => part.checkVisibility() && !part.matches(".quiet, h3")))
+  .map((e) => e.id)
+"""
+
+
 MEASURED = Path(__file__).parents[3] / "results" / "reference" / "measured"
 
 CLIPPED = """
@@ -215,6 +238,8 @@ def test_print_is_light_and_cuts_no_table(open_page: Open, report: Path) -> None
     page.emulate_media(media="print", color_scheme="dark")
     page.set_viewport_size({"width": round((A4_WIDTH - 2 * MARGIN) / 0.75), "height": 900})
     assert page.evaluate(TOO_WIDE.replace(".scroll, ", "")) == []
+    assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(ONLY_HEADINGS) == []
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.get_by_role("button", name="Dark colours").is_hidden()
     assert page.locator("nav").is_hidden()
