@@ -1,23 +1,15 @@
 """Task by task: differences to the reference, one table, and how overfitting came about."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-import pandas as pd
+from collections.abc import Iterator
 
 from gapbench.reports.document.columns import (
-    NOTHING,
-    Field,
     best_possible,
-    ends,
     heading,
-    plain,
     table_of,
     title,
-    value,
 )
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Bullets, Column, Folded, Part, Section, Text, Value
+from gapbench.reports.document.model import Bullets, Folded, Part, Section, Text
 from gapbench.reports.figures.board import Board, boards
 from gapbench.reports.figures.forest import forest
 from gapbench.reports.figures.levels import levels
@@ -29,9 +21,6 @@ from gapbench.reports.sections._calibration import BAYES, calibration
 from gapbench.reports.sections._comparison import comparison_fields, note_on_rows, note_on_times
 from gapbench.reports.sections._draws import draws, fits
 from gapbench.reports.sections._selection_bias import selection_bias
-from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label
-from gapbench.reports.tables.tuning import key_of
 
 ORDER = 30
 
@@ -42,26 +31,6 @@ _PAPER = (
 _LOOKS = (
     "A method has the same colour and mark everywhere; the mark tells methods of one colour apart. "
     "What trains nothing is grey."
-)
-_TUNED = (
-    plain("default", "of a tuned row: test score of the method's own settings", "default"),
-    plain(
-        "gain",
-        "tuned minus default, seed by seed; flipped where lower is better",
-        "gain.mean",
-        best="high",
-    ),
-    ends(
-        "gain 95 %",
-        "paired interval, all comparisons together",
-        "gain.low",
-        "gain.high",
-        best="high",
-    ),
-)
-_PUBLISHED = Field(
-    Column("published", "what a paper prints; ?: from memory"),
-    lambda pair: value(pair.figure.value, pair.figure.text),
 )
 
 
@@ -78,7 +47,7 @@ def section(evidence: Evidence) -> Section:
 
 def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone."""
-    fields = (*comparison_fields(board), *_beside(evidence, board.table))
+    fields = tuple(comparison_fields(board))
     footer = best_possible(evidence, board.table, fields, BAYES)
     name = f"Comparison: {title(board.table)}"
     table = table_of(board.table, name, fields, evidence, footer)
@@ -116,30 +85,3 @@ def _folded(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Part]:
         yield Bullets(found)
     if board.table["ece"].notna().any():
         yield from calibration(evidence, board, drawn=drawn)
-
-
-def _beside(evidence: Evidence, board: pd.DataFrame) -> Iterator[Field]:
-    """Yield what some rows have beside their scores: the default of tuned ones, a published one."""
-    studies = {each.row: each for each in reversed(evidence.studies)}
-    keys = {_name(row): key_of(row) for row in rows(board)}
-    tuned = {name: studies[key] for name, key in keys.items() if key in studies}
-    if tuned:
-        yield from (_of(field, tuned) for field in _TUNED)
-    pairs = [pair for pair in reversed(evidence.published) if pair.main]
-    printed = {(pair.config_hash, pair.name): pair for pair in pairs}
-    if not printed.keys().isdisjoint(keys):
-        yield _of(_PUBLISHED, printed)
-
-
-def _name(row: Any) -> tuple[str, str]:
-    return row.config_hash, label(row.method, row.variant)
-
-
-def _of(field: Field, found: Mapping[tuple[str, str], Any]) -> Field:
-    """Return a field that reads what was found for a row in place of the row."""
-
-    def read(row: Any) -> Value:
-        beside = found.get(_name(row))
-        return NOTHING if beside is None else field.read(beside)
-
-    return Field(field.column, read)
