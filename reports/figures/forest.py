@@ -38,8 +38,9 @@ def forest(board: Board) -> FigureArtifact | None:
     title = (
         f"Each method minus {verdict.reference}, {board.place}: mean and 95 % interval, wide "
         "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
-        f"marks: no difference shown. Training cost is in multiples of {verdict.reference}'s."
-        f"{PRIMES if any(each.look.primes for each in named) else ''}{_not_drawn(verdict)}"
+        "marks: no difference shown; without a line, none can be. Training cost is in multiples of "
+        f"{verdict.reference}'s.{PRIMES if any(each.look.primes for each in named) else ''}"
+        f"{_not_drawn(verdict)}"
     )
     with style():
         labels = [_label(verdict, name, board.metric) for name in outcomes]
@@ -135,8 +136,14 @@ def _draw(axis: Axes, board: Board, place: int, entry: Entry, outcome: Outcome) 
 def difference_in_words(found: Contrast) -> str:
     """Return a difference to the reference, its interval, and what is shown."""
     ends = "" if found.low is None else f" ({signed(found.low)} to {signed(found.high)})"
-    claim = f"shown to be {found.claim}" if found.claim else "no difference shown"
-    return f"{signed(found.difference)}{ends}, {claim}"
+    return f"{signed(found.difference)}{ends}, {claim_in_words(found)}"
+
+
+def claim_in_words(found: Contrast) -> str:
+    """Return what is shown of a difference, if anything can be."""
+    if found.untold:
+        return "cannot be compared"
+    return f"shown to be {found.claim}" if found.claim else "no difference shown"
 
 
 def _draw_costs(axis: Axes, board: Board, entries: Sequence[Entry]) -> None:

@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from gapbench.reports.figures.theme import PAGE
+from gapbench.reports.figures.theme import INK, PAGE
 
 Colour = tuple[float, float, float]
 
@@ -27,7 +27,7 @@ def heatmap(
     high: float = 1.0,
     said: pd.DataFrame | None = None,
 ) -> Callable[[float], Colour]:
-    """Draw cells, the first row on top; where there is no value there is no cell.
+    """Draw cells, the first row on top; where there is no value there is no cell, only its text.
 
     Args:
         axis: to draw into; ticks are at the middles of cells, and bear names only after `set`.
@@ -50,14 +50,16 @@ def heatmap(
         return float(red), float(green), float(blue)
 
     for (line, column), value in np.ndenumerate(depth.to_numpy(np.float64)):
+        gid = None if said is None else said.iloc[line, column]
+        ink = INK
         if np.isfinite(value):
             fill = colour(float(value))
-            gid = None if said is None else said.iloc[line, column]
+            ink = "#ffffff" if luminance(fill) < 0.179 else "#000000"
             cell = Rectangle((column, line), 1, 1, fc=fill, ec=PAGE, lw=0.6, zorder=1, gid=gid)
             axis.add_artist(cell)  # not `add_patch`, which measures each
-            if texts is not None:
-                text = str(texts.iloc[line, column])
-                _write(axis, column + 0.5, line + 0.5, text, fill).set(zorder=1, gid=gid)
+        text = None if texts is None else texts.iloc[line, column]
+        if isinstance(text, str) and text:  # not where nothing was run
+            _write(axis, column + 0.5, line + 0.5, text, ink).set(zorder=1, gid=gid)
     # Not seaborn's own cells, which no pointer could tell apart.
     axis.set(xlim=(0, len(depth.columns)), ylim=(len(depth.index), 0), xlabel="", ylabel="")
     axis.spines[:].set_visible(False)
@@ -76,7 +78,7 @@ def luminance(colour: Colour) -> float:
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
-def _write(axis: Axes, x: float, y: float, text: str, fill: Colour) -> Artist:
+def _write(axis: Axes, x: float, y: float, text: str, ink: str) -> Artist:
     return axis.text(
         x,
         y,
@@ -84,5 +86,5 @@ def _write(axis: Axes, x: float, y: float, text: str, fill: Colour) -> Artist:
         ha="center",
         va="center_baseline",
         fontsize=6.5,
-        color="#ffffff" if luminance(fill) < 0.179 else "#000000",
+        color=ink,
     )

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, reference_in_words
-from gapbench.reports.figures.forest import difference_in_words
+from gapbench.reports.figures.forest import claim_in_words, difference_in_words
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import all_within, width
@@ -25,6 +25,7 @@ _NUMBERED = 12
 _LEAST = 0.25
 """Depth of colour of the smallest difference that is shown; one that is not has none."""
 
+_UNTOLD = "cannot be compared"
 _MOST = 45
 _LONGEST = 2.0
 _NAMES: dict[Outcome, str] = {
@@ -54,21 +55,22 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     if len(order) > _MOST:
         order = order[: _MOST // 2] + order[_MOST // 2 - _MOST :]
     columns = [str(place) for place in dict.fromkeys(data["place"])]
+    inside = "text" if len(columns) <= _NUMBERED else "sign"
     depth, texts, said = (
         data.pivot_table(part, "name", "place", aggfunc="first").reindex(order, columns=columns)
-        for part in ("depth", "text", "said")
+        for part in ("depth", inside, "said")
     )
     reference = reference_in_words(boards)
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
         f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; grey and "
-        "without a sign, no difference is shown. Depth of colour is relative to the largest "
-        f"difference of the same metric.{more}"
+        "without a sign, no difference is shown; without a cell, none can be. Depth of colour is "
+        f"relative to the largest difference of the same metric.{more}"
     )
     with style():
         figure = _draw(boards, depth, texts, said)
     finding = _finding(data, outcome, reference)
-    shown = data.drop(columns=["relative", "said"])
+    shown = data.drop(columns=["relative", "sign", "said"])
     return FigureArtifact(f"matrix-{outcome}", title, figure, shown, finding)
 
 
@@ -77,34 +79,39 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
     found = []
     for board, place in zip(boards, _places([each.verdict for each in boards]), strict=True):
         verdict = board.verdict
-        sign = 1 if outcome == "score" and verdict.higher_is_better else -1
+        upward = 1 if outcome == "score" and verdict.higher_is_better else -1
         for entry in verdict.entries:
             contrast = entry.to_reference.get(outcome)
             if entry.status == "untrained" or contrast is None or contrast.difference is None:
                 continue
-            text = signed(contrast.difference) + SIGNS.get(contrast.claim, "")
+            sign = SIGNS.get(contrast.claim, "")
             cell = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
             cell |= {"name": entry.name, "place": place, "method": entry.method}
             cell |= {"metric": outcome if outcome == "ece" else board.metric}
             cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
             cell |= {"said": board.tip(entry, difference_in_words(contrast), across=True)}
-            found.append(cell | {"claim": contrast.claim, "text": text, "sign": sign})
+            cell |= {"claim": contrast.claim, "shown": claim_in_words(contrast), "sign": sign}
+            cell |= {"text": signed(contrast.difference) + sign}
+            found.append(cell | {"relative": upward * contrast.difference})
     data = pd.DataFrame(found)
     if data.empty:
         return data
     largest = data["difference"].abs().groupby(data["metric"]).transform("max")
-    relative = (data.pop("sign") * data["difference"] / largest).fillna(0.0)
+    relative = (data["relative"] / largest).fillna(0.0)
     depth = np.sign(relative) * (_LEAST + (1 - _LEAST) * relative.abs())
-    return data.assign(depth=depth.where(data["claim"] != "", 0.0), relative=relative)
+    depth = depth.where(data["claim"] != "", 0.0).mask(data["shown"] == _UNTOLD)
+    return data.assign(depth=depth, relative=relative)
 
 
 def _finding(data: pd.DataFrame, outcome: Outcome, reference: str) -> str:
-    counts = data["claim"].value_counts()
-    better, worse = (int(counts.get(claim, 0)) for claim in ("better", "worse"))
+    better, worse = ((data["claim"] == claim).sum() for claim in ("better", "worse"))
+    untold = (data["shown"] == _UNTOLD).sum()
+    told = len(data) - untold
+    cannot = f"; {untold} cannot be made" if untold else ""
     return (
-        f"{_NAMES[outcome]}: of {len(data)} comparisons with {reference}, {better} "
+        f"{_NAMES[outcome]}: of {told} comparisons with {reference}, {better} "
         f"show{'s' if better == 1 else ''} a better method, {worse} a worse one, and "
-        f"{len(data) - better - worse} show no difference."
+        f"{told - better - worse} show no difference{cannot}."
     )
 
 
@@ -135,9 +142,8 @@ def _draw(
     height = KEY + 0.06 + LINE * len(rows) + foot
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height))
-    shown = texts if numbered else None
     cells = depth.set_axis(rows, axis=0)
-    colour = heatmap(axis, cells, shown, "coolwarm_r", low=-1.0, said=said)
+    colour = heatmap(axis, cells, texts, "coolwarm_r", low=-1.0, said=said)
     anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if turn == 30 else {}
     axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
     named = {name: board.tip(row) for board in reversed(boards) for name, row in board.row.items()}

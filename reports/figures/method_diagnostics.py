@@ -175,7 +175,7 @@ def _draw_layers(board: Board, data: pd.DataFrame) -> Figure:
         axis = figure.add_axes(box)
         means = cells.pivot_table("mean", "kind", "block", aggfunc="first", sort=False)
         means = means.reindex(index=kinds, columns=numbers).set_axis(names, axis=0)
-        texts = means.map(lambda value: f"{value:.3g}") if cell >= _READABLE else None
+        texts = means.map("{:.3g}".format, na_action="ignore") if cell >= _READABLE else None
         heatmap(axis, means, texts, "crest", high=max(1.0, float(data["mean"].max())))
         axis.set_title(titles[place])
         axis.tick_params(axis="x", labelbottom=place == len(groups) - 1, rotation=0)

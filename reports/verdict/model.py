@@ -73,6 +73,11 @@ class Contrast:
         """Whether the rows gave the same on every seed, so that neither adds to the other."""
         return self.withheld in {SAME, IDENTICAL}
 
+    @property
+    def untold(self) -> bool:
+        """Whether nothing can be said: there is no interval, though the rows differ."""
+        return self.low is None and not self.identical
+
     def reversed(self) -> "Contrast":
         """Return second minus first."""
         flipped: dict[Claim, Claim] = {"better": "worse", "worse": "better", "": ""}

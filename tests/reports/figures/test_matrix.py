@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gapbench.bench.store.record import Record
 from gapbench.reports.figures.board import boards
+from gapbench.reports.figures.forest import claim_in_words, forest
 from gapbench.reports.figures.matrix import SIGNS, matrix
 from gapbench.reports.render.report import gather
 from tests.support.known_truth import write
@@ -28,3 +30,24 @@ def test_only_differences_that_are_shown_have_a_colour(tmp_path: Path) -> None:
     assert (grey == ~shown).all()
     assert faces[grey].max() < 0.9
     assert "relative" not in artifact.data
+
+
+def test_what_cannot_be_compared_is_no_missing_difference(tmp_path: Path) -> None:
+    """Where lora lacks a seed there is no interval: numbers without cells, with their own count."""
+    levels = {"lora": 1.0, "dora": 1.2, "bitfit": 0.9}
+    write(tmp_path, levels, task=make_task("first"), draw=0)
+    store = write(tmp_path, levels, task=make_task("second"), draw=1)
+    own = (each for each in store.records() if isinstance(each, Record))
+    lost = next(e for e in own if (e.cell.task.name, e.cell.method) == ("second", "lora"))
+    store.record_path(lost.run).unlink()
+    found = boards(gather(tmp_path))
+    artifact = matrix(found, "score")
+    assert artifact is not None
+    axis = artifact.figure.axes[0]
+    assert (len(axis.texts), len(axis.patches)) == (4, 2)
+    assert "of 2 comparisons with lora" in artifact.finding
+    assert artifact.finding.endswith("; 2 cannot be made.")
+    assert set(artifact.data["shown"]) == {"no difference shown", "cannot be compared"}
+    assert forest(found[1]) is not None
+    rows = [each.to_reference for each in found[1].verdict.entries if each.to_reference]
+    assert {claim_in_words(row["score"]) for row in rows} == {"cannot be compared"}
