@@ -96,10 +96,13 @@ def _head(verdict: Verdict, entry: Entry | None) -> tuple[str, str]:
         return "", ""
     if entry.name == use(verdict):
         return entry.name, "use this"
+    if entry.name == verdict.reference:
+        return entry.name, "reference"
     ranked = [each.name for each in verdict.entries if each.status in RANKED]
-    leads = not use(verdict) and ranked[:1] == [entry.name] and verdict.reference not in ranked
-    other = "best" if leads else "best other"
-    return entry.name, "reference" if entry.name == verdict.reference else other
+    if use(verdict) or verdict.reference in ranked:
+        return entry.name, "best other"
+    leads = ranked[:1] == [entry.name]  # of those that can be compared; the reference cannot
+    return entry.name, f"best of {len(ranked)} compared" if leads else "next best of them"
 
 
 def _certainty(verdict: Verdict) -> str:
