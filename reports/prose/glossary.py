@@ -1,9 +1,11 @@
-"""The statistical terms that a report uses, a sentence for each."""
+"""The statistical terms and the metrics that a report uses, a sentence for each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-GLOSSARY: Mapping[str, str] = {
+from gapbench.bench.metrics.base import discover
+
+_TERMS: Mapping[str, str] = {
     "score": "The main metric on test items that no training and no choice has used, mean over "
     "seeds.",
     "accuracy": "The share of test items that are answered rightly.",
@@ -54,6 +56,8 @@ GLOSSARY: Mapping[str, str] = {
     "training cost": "Floating-point operations of training, which do not depend on the machine.",
     "peak memory": "The most memory in use at once; runs that train together share it.",
 }
+_METRICS = {each.name: each.description for each in discover().values() if each.name not in _TERMS}
+GLOSSARY: Mapping[str, str] = {**_TERMS, **_METRICS}
 """Each term in the form that the page lists, with its explanation."""
 
 _FORMS: Mapping[str, str] = {
@@ -67,7 +71,7 @@ _FORMS: Mapping[str, str] = {
     "temperature scaling": "temperature scaling",
     "Brier score": "Brier(?: score)?",
     "NLL": "NLL",
-    "reference": "reference",
+    "reference": "reference(?!/)",
     "seed": "seeds?",
     "collapsed": "collapsed?",
     "checkpoint": "checkpoints?",
@@ -83,20 +87,30 @@ _FORMS: Mapping[str, str] = {
     "majority": "majority",
     "backbone": "backbones?",
     "rank": "rank",
-    "alpha": "alpha",
+    "alpha": "alpha(?! hat)",
     "learning rate": "learning rates?",
     "targets": "targets",
     "passes": "(?:inference |forward )?passes",
     "training cost": "training cost|FLOPs",
     "peak memory": "peak memory",
+    **{name: re.escape(name) for name in _METRICS},
 }
 PATTERN = re.compile(
     "|".join(
-        rf"(?<!-)(?P<t{place}>\b(?:{form}))(?!\w)" for place, form in enumerate(_FORMS.values())
+        rf"(?<!-)(?<!/)(?<!/ )(?P<t{place}>\b(?:{form}))(?!\w)"
+        for place, form in enumerate(_FORMS.values())
     ),
     re.IGNORECASE,
 )
-"""Finds a term in a text, not in an option such as --seeds; `term_of` says which one."""
+"""Finds a term in a text, not in an option such as --seeds, a path or the name of a variant.
+
+`term_of` says which one.
+"""
+
+
+def glossary(metrics: Collection[str]) -> dict[str, str]:
+    """Return the terms of a report whose scores are these metrics."""
+    return {t: said for t, said in GLOSSARY.items() if t in _TERMS or t in metrics}
 
 
 def term_of(found: re.Match[str]) -> str:

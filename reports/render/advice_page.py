@@ -7,7 +7,7 @@ from typing import Any
 from gapbench.reports.document.model import Card, Column, Document, Row, Section, Table, Text, Value
 from gapbench.reports.figures.race import race
 from gapbench.reports.figures.theme import colour
-from gapbench.reports.prose.glossary import GLOSSARY
+from gapbench.reports.prose.glossary import glossary
 from gapbench.reports.render import figure_files, html
 
 _COLUMNS = {
@@ -61,7 +61,7 @@ def document(
             Section("answer", "Answer", tuple(cards)),
             Section("race", "Race", (Text(said), race(rows, metric, winner), table)),
         ),
-        glossary=GLOSSARY,
+        glossary=glossary({metric}),
     )
 
 

@@ -26,7 +26,7 @@ from gapbench.reports.document.model import (
     Value,
 )
 from gapbench.reports.figures import theme
-from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
+from gapbench.reports.prose.glossary import PATTERN, anchor, term_of
 from gapbench.reports.render.chart_points import points
 from gapbench.reports.render.files import put
 
@@ -85,8 +85,9 @@ class _Figures:
 
 @dataclass
 class _Explainer:
-    """Leads from the first mention of a statistical term in a section to its sentence."""
+    """Leads from the first mention of a term in a section to its sentence in the glossary."""
 
+    glossary: Mapping[str, str]
     met: set[str] = field(default_factory=set)
 
     def begin(self) -> str:
@@ -100,10 +101,10 @@ class _Explainer:
 
     def _link(self, found: re.Match[str]) -> str:
         term = term_of(found)
-        if term in self.met:
+        if term in self.met or term not in self.glossary:
             return found[0]
         self.met.add(term)
-        said = escape(GLOSSARY[term])
+        said = escape(self.glossary[term])
         return f'<a class="term" href="#{anchor(term)}" title="{said}">{found[0]}</a>'
 
 
@@ -127,7 +128,7 @@ def page(document: Document) -> str:
     )
     # A number and its per cent sign stay on one line.
     environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
-    explainer = _Explainer()
+    explainer = _Explainer(document.glossary)
     environment.filters["explained"] = explainer.explained
     environment.filters["parted"] = _parted
     figures = _Figures()

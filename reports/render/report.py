@@ -12,7 +12,7 @@ from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Document, FigureArtifact, Folded, Part, Section
 from gapbench.reports.figures import theme
-from gapbench.reports.prose.glossary import GLOSSARY
+from gapbench.reports.prose.glossary import glossary
 from gapbench.reports.results.load import LoadedResults, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.sections import sections
@@ -76,7 +76,7 @@ def document(evidence: Evidence) -> Document:
         sections=tuple(
             _drawn(replace(each, parts=_apart(each.parts, taken))) for each in sections(evidence)
         ),
-        glossary=GLOSSARY,
+        glossary=glossary({*evidence.summary["metric"]}),
     )
 
 

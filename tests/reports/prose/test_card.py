@@ -15,7 +15,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Card
 from gapbench.reports.prose.card import card
 from gapbench.reports.prose.card_points import COMPLETE
-from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
+from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, glossary, term_of
 from gapbench.reports.render import card_text
 from gapbench.reports.results.load import load
 from gapbench.reports.tables.summary import summarise
@@ -172,7 +172,11 @@ def test_every_term_is_found_and_explained_in_a_sentence(tmp_path: Path) -> None
     assert len({anchor(term) for term in GLOSSARY}) == len(GLOSSARY)
     assert all(said.endswith(".") for said in GLOSSARY.values())
     assert {term_of(match) for term in GLOSSARY for match in PATTERN.finditer(term)} == {*GLOSSARY}
-    assert not PATTERN.search("gapbench run s --backbone b --seeds 5")
+    for text in ("gapbench run s --backbone b --seeds 5", "gapbench run reference/small_data",
+                 "lora / rank 16, all linear layers", "alpha hat at block 3"):  # fmt: skip
+        assert not PATTERN.search(text)
+    assert {"pearson", "f1"} <= glossary(["pearson", "f1"]).keys()
+    assert "pearson" not in glossary(["accuracy"])
     made = card(found(tmp_path, {"lora": 0.6, "dora": 0.75}))
     said = " ".join([made.headline, made.certainty, *made.points.values()])
     terms = {term_of(match) for match in PATTERN.finditer(said)}
