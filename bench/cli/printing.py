@@ -13,12 +13,13 @@ _SHORTEST = 8
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False) -> None:
-    """Print rows as an aligned table, or as JSON."""
+    """Print rows as an aligned table, its headings in words, or as JSON with names of fields."""
     if as_json:
         print(json.dumps(list(rows)))
     elif rows:
         names = list(dict.fromkeys(name for row in rows for name in row))
-        cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
+        headings = [name.replace("_", " ").replace("mib", "MiB") for name in names]
+        cells = [headings] + [[_cell(row.get(name)) for name in names] for row in rows]
         if sys.stdout.isatty():  # a pipe gets all of it
             cells = _fit(cells, get_terminal_size().columns)
         for line in cells:
@@ -34,7 +35,7 @@ def _fit(cells: list[list[str]], columns: int) -> list[list[str]]:
     """Return a table that fits a terminal, if it can be made to.
 
     Columns that say the same in all rows are printed as a sentence above; then the longest texts
-    are shortened.
+    are shortened, those of the first column last, since they name the rows.
     """
     widths = _widths(cells)
     if sum(widths) + 2 * (len(widths) - 1) > columns and len(cells) > 2:
@@ -47,7 +48,8 @@ def _fit(cells: list[list[str]], columns: int) -> list[list[str]]:
             widths = _widths(cells)
     room = columns - 2 * (len(widths) - 1)
     while sum(widths) > room and max(widths) > _SHORTEST:
-        column = widths.index(max(widths))
+        longest = max(widths[1:], default=0)
+        column = widths.index(longest, 1) if longest > _SHORTEST else 0
         widths[column] -= 1
         for line in cells:
             if len(line[column]) > widths[column]:

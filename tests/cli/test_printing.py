@@ -173,17 +173,29 @@ def test_narrow_terminal_gets_what_all_rows_share_as_a_sentence(
     rows = [shared | {"method": name, "memory_mib": size} for name, size in (("a", 20), ("b", 7))]
     print_rows(rows)
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == [*rows[0]]
+    assert header.split() == [*" ".join(rows[0]).replace("_", " ").replace("mib", "MiB").split()]
     assert [line.split() for line in lines] == [[*map(str, row.values())] for row in rows]
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
     print_rows(rows)
     told, table = capsys.readouterr().out.split("method")
     assert " ".join(told.split()) == "in all rows: " + ", ".join(
-        f"{k} {v}" for k, v in shared.items()
+        f"{k.replace('_', ' ')} {v}" for k, v in shared.items()
     )
-    assert table.split() == ["memory_mib", "a", "20", "b", "7"]
+    assert table.split() == ["memory", "MiB", "a", "20", "b", "7"]
     assert max(map(len, told.splitlines())) <= 60
     for few in (rows[:1], [shared, shared]):  # where nothing would be left of the table
         print_rows(few)
         assert not capsys.readouterr().out.startswith("in all rows")
+
+
+def test_names_of_rows_are_cut_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row whose name is cut cannot be told from another, nor typed."""
+    names = {row["name"] for row in call(capsys, "list", "methods", "--json").json}
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = call(capsys, "list", "methods").out.splitlines()[1:]
+    assert {line.split()[0] for line in printed} == names
+    assert max(map(len, printed)) <= 80
