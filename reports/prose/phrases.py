@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from gapbench.reports.tables.words import listed, signed, telling
+from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.words import interval, listed, signed, telling
 from gapbench.reports.verdict.model import Contrast, Verdict
 
 
@@ -35,11 +36,21 @@ def advantage(found: Contrast, verdict: Verdict) -> Contrast:
 
 
 def doubts(verdict: Verdict) -> str:
-    """Say how much better training is than what trains nothing, where that is not shown."""
+    """Say how much better training is than what trains nothing, where that is not shown.
+
+    What trains nothing may vary more between seeds than what is trained, so its own score is said.
+    """
     known = [each for each in verdict.untrained if each.difference is not None]
     doubtful = [each for each in known if each.claim != "better"]
     said = listed([f"minus {each.second} is {change(each)}" for each in doubtful])
-    return f"{doubtful[0].first} {said}" if doubtful else ""
+    own = listed([level for each in doubtful if (level := _level(verdict, each.second))])
+    return f"{doubtful[0].first} {said}{f'; {own}' if own else ''}" if doubtful else ""
+
+
+def _level(verdict: Verdict, name: str) -> str:
+    found = verdict[name].levels.get("score")
+    ends = interval(found.low, found.high) if found else ""
+    return f"{name} alone is {number(found.mean)} ({ends})" if found and ends else ""
 
 
 def untold(verdict: Verdict) -> str:

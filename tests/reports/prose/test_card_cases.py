@@ -51,10 +51,13 @@ def test_task_on_which_training_is_not_shown_to_help_gets_the_number(tmp_path: P
     (found,) = verdicts_of(store)
     (gain,) = found.tasks[1].untrained
     assert gain.low is not None
+    alone = found.tasks[1]["untuned"].levels["score"]
+    assert alone.mean is not None
     assert card(found).tasks[1][1:] == (
         "none yet",
         "no trained method is shown to be better than untuned: "
-        f"{gain.first} minus untuned is {change(gain)}",
+        f"{gain.first} minus untuned is {change(gain)}; "
+        f"untuned alone is {alone.mean:.3f} ({alone.low:.3f} to {alone.high:.3f})",
     )
 
 
