@@ -331,7 +331,11 @@ def _column(column: Column, texts: list[str], *, coloured: bool) -> dict[str, An
 
 
 def _pieces(text: str) -> str | list[str]:
-    """Return a text, in pieces between which lines may end if it has long words."""
+    """Return a text, in pieces between which lines may end if it has long words.
+
+    A number and its per cent sign stay on one line.
+    """
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")
     if not _LONG_WORD.search(text):
         return text
     return _LONG_WORD.sub(lambda word: _SEAM.join(_PIECE.findall(word[0])), text).split(_SEAM)

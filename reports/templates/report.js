@@ -149,6 +149,8 @@ addEventListener("pointermove", (event) => {
   if (mark) tell(mark, event.clientX + 14, event.clientY + 16);
   else tip.hidden = true;
 });
+addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+addEventListener("change", () => { tip.hidden = true; }); // what it was about may be drawn anew
 
 // A figure is one stop of the keyboard: in it, arrows go from mark to mark.
 for (const frame of document.querySelectorAll(".picture .scroll")) {

@@ -150,6 +150,10 @@ def test_arrow_keys_go_from_mark_to_mark(open_page: Open, report: Path) -> None:
         page.keyboard.press(key)
         expect(page.locator("#tip")).to_have_text(title)
         assert frame.locator(".at title").all_text_contents() == [title]
+    page.keyboard.press("Escape")
+    expect(page.locator("#tip")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tip")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.locator("#tip")).to_be_hidden()
     assert frame.locator(".at").count() == 0
