@@ -21,8 +21,8 @@ def listed(names: list[str]) -> str:
 
 
 def named(names: list[str]) -> str:
-    """Return names as "a, b and c", or how many there are, if they are many."""
-    return listed(names) if len(names) <= NAMED else f"{len(names)} others"
+    """Return names as "a, b and c"; if they are many, as `few` does."""
+    return listed(names) if len(names) <= NAMED else few(names)
 
 
 def few(names: list[str]) -> str:
