@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import gapbench
+from gapbench.bench.config.run import NestedFolds, Run
 from gapbench.bench.core.errors import RecordError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution.stack_executor import Executor
@@ -52,6 +53,17 @@ def test_run_that_served_a_choice_stays_sealed(done: SmallSuite, tmp_path: Path)
     assert (found.same, found.runs) == (True, 1)
     with pytest.raises(RecordError, match="test stayed sealed"):
         gapbench.export(runs[-1].hash, out=tmp_path / "out", results=store.root, **given)
+
+
+def test_run_of_a_race_has_no_adapter_to_give_away(done: SmallSuite, tmp_path: Path) -> None:
+    """Its test split is a fold, which its model card would call the official one."""
+    runs, sources = planned(done)
+    store = store_at(tmp_path / "race")
+    cell = runs[-1].cell.changed({"resample": NestedFolds(folds=3, nested=True)})
+    Executor(store, sources, choose_device("cpu")).run([Run(cell, 0)], lambda _: None)
+    given = {"data": done.data, "backbone": done.backbone}
+    with pytest.raises(RecordError, match="is scored on a fold of its rows"):
+        gapbench.export(Run(cell, 0).hash, out=tmp_path / "out", results=store.root, **given)
 
 
 def test_run_that_drifted_is_told(

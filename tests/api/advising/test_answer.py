@@ -31,6 +31,18 @@ def test_check_is_of_the_arms_of_this_answer(small: SmallSuite) -> None:
     assert [each.name for each in one.test.entries] == [first.winner]
 
 
+def test_check_is_of_the_runs_of_this_answer(small: SmallSuite, capsys: Capture) -> None:
+    """Other seeds of its cells, and other suites that share them, may be in the folder too."""
+    small.write_suite(name="another")
+    assert call(capsys, "run", *small.running).code == 0
+    small.write_suite(name="small")
+    assert call(capsys, "run", *small.running).code == 0
+    advice = advised(small.path, data=small.data, results=small.results)
+    assert advice.test is not None
+    assert advice.test.suite == advice.suite == "small"
+    assert {each.levels["score"].n_seeds for each in advice.test.entries} == {2}
+
+
 def test_final_runs_of_a_tie_may_be_missing(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

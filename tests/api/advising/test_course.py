@@ -15,12 +15,13 @@ import pytest
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.config.run import NestedFolds
+from gapbench.bench.config.task_files import load
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 from gapbench.methods.lora import Lora
 from tests.api.advising.conftest import advised, records
-from tests.support.small_suite import PROCESSES, SmallSuite, call, run_command
+from tests.support.small_suite import CELL, PROCESSES, SmallSuite, call, run_command
 
 Capture = pytest.CaptureFixture[str]
 
@@ -167,3 +168,11 @@ def test_a_killed_call_resumes_to_the_same_answer(
     for name in ("blocks", "left", "out", "resolved"):
         assert resumed["race"][name] == whole["race"][name]
     assert [a["score"] for a in resumed["arms"]] == [a["score"] for a in whole["arms"]]
+
+
+@pytest.mark.parametrize(("task", "repeats"), [("wikitext2", 1), ("syn_text", 4)])
+def test_parts_of_a_text_are_raced_for_one_repeat(task: str, repeats: int) -> None:
+    """Every cut makes other parts, so that repeats would not show what of them lasts."""
+    limits = dict.fromkeys(("at_most_ece", "at_most_cost", "at_most_seconds"))
+    given = {"matters": 0.1, "folds": 5, "repeats": 4, **limits}
+    assert start._rules(given, [Arm(CELL.changed({"task": load(task)}))]).repeats == repeats

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gapbench.bench.config.run import Folds, Resample, Run
+from gapbench.bench.config.run import Folds, NestedFolds, Resample, Run
 from gapbench.bench.store.record import Provenance, Record, SplitScores, Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Bullets, Section, Text
@@ -55,7 +55,9 @@ def count(found: list[str], phrase: str) -> int:
     return sum(phrase in sentence for sentence in found)
 
 
-@pytest.mark.parametrize("resample", ["fixed", "per_seed", Folds(folds=5)])
+@pytest.mark.parametrize(
+    "resample", ["fixed", "per_seed", Folds(folds=5), NestedFolds(folds=5, nested=True)]
+)
 def test_training_sample_is_said_to_be_one_or_one_a_seed(
     tmp_path: Path, resample: Resample
 ) -> None:
@@ -68,7 +70,8 @@ def test_training_sample_is_said_to_be_one_or_one_a_seed(
     found = sentences(store)
     assert count(found, "All seeds train on one sample") == (resample == "fixed")
     assert count(found, "a sample of its own") == (resample == "per_seed")
-    assert count(found, "all but one fold") == isinstance(resample, Folds)
+    assert count(found, "all but one fold") == (type(resample) is Folds)
+    assert count(found, "tested on one fold") == isinstance(resample, NestedFolds)
     assert count(found, "some rows in common") == (resample != "fixed")
 
 
