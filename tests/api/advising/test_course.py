@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from gapbench.bench.advice.arms import Arm
+from gapbench.bench.api.advising import start
 from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.config.run import NestedFolds
 from gapbench.bench.config.task_files import load
