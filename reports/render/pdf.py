@@ -30,7 +30,7 @@ from gapbench.reports.document.model import (
     Text,
 )
 from gapbench.reports.figures import theme
-from gapbench.reports.prose.glossary import PATTERN, term_of
+from gapbench.reports.prose.glossary import PATTERN, anchor, term_of
 from gapbench.reports.render import figure_files
 from gapbench.reports.render.files import put
 from gapbench.reports.render.typst import Form, typeset
@@ -87,7 +87,7 @@ def pages(document: Document, form: Form) -> list[bytes]:
     template = (files("gapbench.reports") / "templates" / "report.typ").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        writer = _Writer(folder, most_rows(document), _numbers(document))
+        writer = _Writer(folder, most_rows(document), _numbers(document), document.glossary)
         content = writer.document(document)
         text = json.dumps(content, ensure_ascii=False)
         if absent := without_glyph(text):
@@ -128,29 +128,49 @@ class _Writer:
         folder: for the figures.
         most_rows: of a table.
         numbers: of every table and figure, by its identity.
+        glossary: terms that texts lead to.
         explained: number of the table that explained a column.
+        met: terms that the section has led to.
     """
 
     folder: Path
     most_rows: int
     numbers: Mapping[int, int]
+    glossary: Mapping[str, str]
     explained: dict[Column, int] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)
 
     def document(self, document: Document) -> dict[str, Any]:
         shown = [(section, _unfolded(section.parts)) for section in document.sections]
         sections = [
-            {"title": _pieces(section.title), "parts": self.parts(parts)}
+            self.section(section.title, parts)
             for section, parts in shown
             if any(not isinstance(part, Text | Subheading) for part in parts)
             or len(parts) == len(section.parts)
         ]
         text = json.dumps(sections, ensure_ascii=False)
         used = {term_of(found) for found in PATTERN.finditer(text)}
-        terms = [each for each in document.glossary.items() if each[0] in used]
+        terms = [(t, said, anchor(t)) for t, said in document.glossary.items() if t in used]
         words = [{"part": "words", "terms": terms, "leads": False}]
         sections += [{"title": "Words", "parts": words}] if terms else []
         subtitle = _pieces(f"{document.subtitle} {_FOLDED}")
         return {"title": _pieces(document.title), "subtitle": subtitle, "sections": sections}
+
+    def section(self, title: str, parts: tuple[Part, ...]) -> dict[str, Any]:
+        self.met.clear()
+        return {"title": _pieces(title), "parts": self.parts(parts)}
+
+    def said(self, text: str) -> Any:
+        """Return a text whose first mentions of terms in a section lead to their sentences."""
+        runs: list[Any] = []
+        start = 0
+        for found in PATTERN.finditer(text):
+            term = term_of(found)
+            if term in self.glossary and term not in self.met:
+                self.met.add(term)
+                runs += [_pieces(text[start : found.start()]), {"to": anchor(term), "as": found[0]}]
+                start = found.end()
+        return {"runs": [*runs, _pieces(text[start:])]} if runs else _pieces(text)
 
     def parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
         before = [None, *parts][: len(parts)]
@@ -166,24 +186,24 @@ class _Writer:
     def part(self, part: Part) -> dict[str, Any]:
         match part:
             case Text():
-                return {"part": "text", "text": _pieces(part.text), "quiet": part.quiet}
+                return {"part": "text", "text": self.said(part.text), "quiet": part.quiet}
             case Subheading():
                 return {"part": "subheading", "text": _pieces(part.text)}
             case Bullets():
-                return {"part": "bullets", "items": [_pieces(item) for item in part.items]}
+                return {"part": "bullets", "items": [self.said(item) for item in part.items]}
             case Terms():
                 terms = [tuple(map(_pieces, term)) for term in part.terms.items()]
                 return {"part": "terms", "terms": terms}
             case Table():
                 return self.table(part)
             case Card():
-                return _card(part)
+                return self.card(part)
             case Folded():
                 raise AssertionError("folded parts are left to the page")
             case FigureArtifact():
                 file = self.folder / f"{part.name}.svg"
                 file.write_text(figure_files.markup(part), encoding="utf-8")
-                names = {"finding": _pieces(part.finding), "title": _pieces(_ended(part.title))}
+                names = {"finding": self.said(part.finding), "title": self.said(_ended(part.title))}
                 alternative = _ended(part.alternative)
                 return {
                     "part": "picture",
@@ -214,7 +234,7 @@ class _Writer:
             "title": _pieces(_ended(table.title)),
             "like": sorted({place for place in where.values() if place < own}),
             "hints": [
-                {"heading": column.heading, "hint": column.hint}
+                {"heading": column.heading, "hint": self.said(column.hint)}
                 for column, place in where.items()
                 if place == own
             ],
@@ -225,6 +245,27 @@ class _Writer:
             "rows": lines[: len(rows)],
             "footer": lines[-1] if footer else None,
             "left-out": _left_out(len(rows), len(table.rows)),
+        }
+
+    def card(self, card: Card) -> dict[str, Any]:
+        headline, certainty = self.said(card.headline), self.said(_minus(card.certainty))
+        rows = [
+            (self.said(e.name), *map(_minus, (e.first, e.second, e.difference)), card.reading(e))
+            for e in card.measures
+        ]
+        return {
+            "part": "card",
+            "about": _pieces(card.about),
+            "headline": headline,
+            "certainty": certainty,
+            "heads": card.heads,
+            "measures": rows,
+            "intervals": card.with_intervals,
+            "points": [(name, self.said(_minus(said))) for name, said in card.points.items()],
+            "tasks": [
+                (_pieces(task), _pieces(use), self.said(_minus(shown)))
+                for task, use, shown in card.tasks
+            ],
         }
 
 
@@ -253,24 +294,6 @@ def _unfolded(parts: tuple[Part, ...]) -> tuple[Part, ...]:
         for part, after in zip(kept, following, strict=True)
         if not (isinstance(part, Subheading) and (after is None or isinstance(after, Subheading)))
     )
-
-
-def _card(card: Card) -> dict[str, Any]:
-    rows = [
-        (each.name, *map(_minus, (each.first, each.second, each.difference)), card.reading(each))
-        for each in card.measures
-    ]
-    return {
-        "part": "card",
-        "about": _pieces(card.about),
-        "headline": _pieces(card.headline),
-        "certainty": _pieces(_minus(card.certainty)),
-        "heads": card.heads,
-        "measures": rows,
-        "intervals": card.with_intervals,
-        "points": [(name, _pieces(_minus(said))) for name, said in card.points.items()],
-        "tasks": [tuple(map(_pieces, map(_minus, task))) for task in card.tasks],
-    }
 
 
 def _minus(text: str) -> str:

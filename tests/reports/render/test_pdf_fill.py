@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gapbench.reports.document.model import (
+    Bullets,
     Card,
     Document,
     Folded,
@@ -158,3 +159,16 @@ def test_words_stand_in_two_columns() -> None:
         assert page.count(term) >= 2
         assert sentence.split()[-1] in page
     assert "Brier score" not in page
+
+
+def test_first_mention_of_a_term_in_a_section_leads_to_its_sentence() -> None:
+    """In text, lists and captions; a second mention and an option of a command lead nowhere."""
+    parts = (
+        Text("A seed, and a seed more: --seeds 5."),
+        Bullets(("The median.", "A checkpoint of a seed.")),
+    )
+    sections = (Section("a", "A", parts), Section("b", "B", parts))
+    reader = read(Document("A report", "Runs.", sections, glossary(())))
+    led = [each.get_object()["/Dest"][2:4] for page in reader.pages for each in page["/Annots"]]
+    assert (led[:3], len(led)) == (led[3:], 6)
+    assert len({tuple(place) for place in led}) == 3
