@@ -30,7 +30,7 @@ from gapbench.reports.document.model import (
     Text,
     Value,
 )
-from gapbench.reports.render import pdf
+from gapbench.reports.render import pdf, pdf_content
 from tests.reports.conftest import Study
 from tests.support.pdf_documents import (
     COLOURS,
@@ -264,6 +264,6 @@ def test_rows_have_the_marks_of_their_methods() -> None:
     rows = [make_row(0, name) for name in names]
     named = [replace(row, facets={"method": name}) for row, name in zip(rows, names, strict=True)]
     pages = [pdf.pages(make_document(replace(make_table(1), rows=(row,))), "png") for row in named]
-    shapes = [pdf._line(row, ["a"], coloured=True, prose=False)["shape"] for row in named]
+    shapes = [pdf_content._line(row, ["a"], coloured=True, prose=False)["shape"] for row in named]
     assert len({str(shape) for shape in shapes}) == len(names)
     assert all(len(found) == 1 for found in pages)
