@@ -1,7 +1,7 @@
 """The answer of `advise`: a card for the terminal, the same as plain data, and the runs."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.bench.advice.state import Rules, State
+from gapbench.bench.api.advising.race_card import card
 from gapbench.bench.api.advising.rows import ArmRow
 from gapbench.bench.api.advising.sealed_rows import verdict_of
 from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results
 from gapbench.bench.core.errors import StoreError
-from gapbench.reports.document.model import Card, Measure
+from gapbench.reports.document.model import Card
 from gapbench.reports.prose.check_card import check
 from gapbench.reports.render import advice_page, card_text
 from gapbench.reports.render.files import put
-from gapbench.reports.tables.words import times
 from gapbench.reports.verdict.model import Verdict
 from gapbench.reports.verdict.plain import plain
 
@@ -192,25 +192,7 @@ class Advice:
     @property
     def card(self) -> Card:
         """The answer of the race, on the rows of its folds."""
-        beside, role = self._beside
-        return Card(
-            about=f"{self.task} on {self.backbone}, race on the folds of its rows",
-            headline=self.headline,
-            certainty=self.certainty,
-            heads=((self.winner, "advised"), (beside, role)),
-            measures=tuple(self._measures(beside)) if beside else (),
-            points={name: said for name, said in self._points() if said},
-        )
-
-    @property
-    def _beside(self) -> tuple[str, str]:
-        """Return the arm that the winner is shown beside, and what that is."""
-        if not self.winner or self.winner != self.reference:
-            return (self.reference, "plain LoRA") if self.winner else ("", "")
-        stayed = {row.arm: row.blocks for row in self.rows}  # a mean of few blocks comes last
-        known = [arm for arm in self.state.losses if arm != self.winner]
-        known.sort(key=lambda arm: (-stayed.get(arm, 0), self.state.losses[arm]))
-        return next(iter([*self.state.ties, *known]), ""), "best other"
+        return card(self)
 
     @cached_property
     def test(self) -> Verdict | None:
@@ -261,47 +243,3 @@ class Advice:
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
-
-    def _measures(self, beside: str) -> Iterator[Measure]:
-        own, other = self[self.winner], self[beside]
-        names = {
-            "score": self.metric,
-            "gap": "generalization gap",
-            "ece": "calibration error (ECE)",
-            "cost": "cost beside LoRA",
-        }
-        for attribute, name in names.items():
-            values = getattr(own, attribute), getattr(other, attribute)
-            if None not in values:
-                dear = attribute == "cost"
-                left, right = (times(v) if dear else f"{v:.3f}" for v in values)
-                apart = "" if dear else f"{values[0] - values[1]:+.3f}"
-                yield Measure(name, left, right, apart, "")
-
-    @property
-    def _runs(self) -> str:
-        if self.saved is None:
-            return f"{self.runs} runs so far, {self.grid} at most"
-        return f"{self.runs} runs instead of {self.grid} ({self.saved:.0%} saved)"
-
-    def _points(self) -> Iterator[tuple[str, str]]:
-        if self.winner:
-            yield "Settings", _settings(self[self.winner].settings)
-            yield "Ties", ", ".join(self.state.ties) or "none"
-        yield "Would change it", self.changes
-        yield (
-            "Race",
-            f"{len(self.rows)} arms, {self.state.blocks} blocks, {self._runs}, "
-            f"{span(self.seconds)} in this call",
-        )
-        yield "To fit the time", self.cut
-        gone = [f"{each.arm} at block {each.block}: {each.reason}" for each in self.state.out]
-        yield "Left the race", "; ".join(gone)
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    known = {name.replace("_", " "): value for name, value in settings.items() if value is not None}
-    return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in known.items()
-    )
