@@ -165,17 +165,27 @@ class Course:
         return state, outcome
 
     def final(self, state: State) -> CallOutcome:
-        """Train the winner, the best of each other family left and plain LoRA; score the test."""
-        runs = [
-            PlannedRun(run, self.arm(name).variant)
-            for name in self.contenders(state)
-            for run in self.final_runs(name)
-        ]
+        """Train the winner, the best of each other family left and plain LoRA; score the test.
+
+        Winner and LoRA come first, since the check stands once they have ended.
+        """
+        contenders, outcome = tuple(self.contenders(state)), CallOutcome()
+        needed = {state.winner, self.reference(state)}
+        first = tuple(name for name in contenders if name in needed)
         wanted = self.work.wanted
         suite = wanted.suite.model_copy(update={"reference": self.reference(state)})
         self.work = replace(self.work, wanted=replace(wanted, suite=suite))
         folder, keeps = self.work.settings.results, self.exports or self.work.settings.keeps
-        return self._train(runs, folder, self._left(), keeps=keeps)
+        for names in dict.fromkeys((first, contenders)):
+            runs = [
+                PlannedRun(run, self.arm(name).variant)
+                for name in names
+                for run in self.final_runs(name)
+            ]
+            outcome = self._train(runs, folder, self._left(), keeps=keeps)
+            if outcome.left:
+                break
+        return outcome
 
     def final_runs(self, name: str) -> list[Run]:
         """Return the runs of an arm that are scored on the test rows."""

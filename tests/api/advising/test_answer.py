@@ -1,6 +1,7 @@
 """The answer of a race: what is checked, and what is said."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,29 @@ def test_final_runs_of_a_tie_may_be_missing(
         left = advised(small.path, data=small.data, results=small.results)
         assert left.final == (arm not in needed)
         assert arm not in left.tested
+
+
+def test_winner_and_reference_are_scored_before_others(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a check stands though the time ends before the best of each other family has."""
+    whole = course.Course._train
+    asked: list[set[str]] = []
+    small.write_suite(methods=["lora", "head", "label_smoothing"])
+
+    def train(self: course.Course, planned: Any, *given: Any, **named: Any) -> Any:
+        if given[0] == small.results:
+            asked.append({each.run.cell.method for each in planned})
+            if len(asked) == 2:
+                return course.CallOutcome(runs=1, left=1)
+        return whole(self, planned, *given, **named)
+
+    monkeypatch.setattr(course.Course, "_train", train)
+    advice = advised(small.path, data=small.data, results=small.results)
+    assert asked[0] == {name.partition(" / ")[0] for name in (advice.winner, advice.reference)}
+    assert asked[0] < asked[1]
+    assert advice.final
+    assert {*advice.tested} == {advice.winner, advice.reference}
 
 
 def test_race_that_no_arm_survives_ends_in_one_sentence(small: SmallSuite) -> None:
