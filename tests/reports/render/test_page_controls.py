@@ -74,10 +74,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "report.html"
 
 
-def drawn(text: str) -> FigureArtifact:
+def drawn(text: str, *, high: float = 1) -> FigureArtifact:
     """Return a figure with a text in it, which is its title too."""
     with theme.style():
-        figure = Figure(figsize=(3, 1))
+        figure = Figure(figsize=(3, high))
         figure.text(0.1, 0.5, text)
     return FigureArtifact("one", text, figure, pd.DataFrame({"a": [1]}))
 

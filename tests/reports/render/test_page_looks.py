@@ -10,10 +10,22 @@ from playwright.sync_api import Page
 from pypdf import PdfReader
 
 from gapbench.bench.store.record import Status
-from gapbench.reports.document.model import Column, Document, Row, Section, Table, Value
+from gapbench.reports.document.model import (
+    Card,
+    Column,
+    Document,
+    Row,
+    Section,
+    Subheading,
+    Table,
+    Terms,
+    Text,
+    Value,
+)
 from gapbench.reports.render import html
 from gapbench.reports.render.report import document, gather
 from tests.reports.conftest import Open, Study
+from tests.reports.render.test_page_controls import drawn
 from tests.support.results_folder import FEW, fill, make_cell, make_record, put
 from tests.support.small_suite import REPOSITORY
 
@@ -21,6 +33,9 @@ A4_WIDTH = 595.28
 """In points."""
 
 MARGIN = 14 / 25.4 * 72
+
+ON_PAPER = round((A4_WIDTH - 2 * MARGIN) / 0.75)
+"""Width of what is printed, in pixels."""
 
 # Of every visible piece of text: its contrast with what lies behind it, as WCAG 2.1 defines it.
 # What lies behind is asked of the browser point by point, so that bars and bands in figures count.
@@ -220,6 +235,9 @@ def test_stored_reports_fit_a_window_of_a_laptop(open_page: Open, study: str) ->
     wide = "[...document.querySelectorAll('.scroll:has(.wide)')]"
     assert page.evaluate(f"{wide}.length") >= 1
     assert page.evaluate(f"{wide}.filter((e) => e.scrollWidth > e.clientWidth + 1).length") == 0
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": ON_PAPER, "height": 900})
+    assert page.evaluate(TOO_WIDE.replace(".scroll, ", "")) == []
 
 
 def test_answer_shows_every_column_where_a_name_is_longer(open_page: Open, tmp_path: Path) -> None:
@@ -236,7 +254,7 @@ def test_print_is_light_and_cuts_no_table(open_page: Open, report: Path) -> None
     """On paper all tables and figures fit the page, controls are gone and columns explained."""
     page = open_page(report, scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
-    page.set_viewport_size({"width": round((A4_WIDTH - 2 * MARGIN) / 0.75), "height": 900})
+    page.set_viewport_size({"width": ON_PAPER, "height": 900})
     assert page.evaluate(TOO_WIDE.replace(".scroll, ", "")) == []
     assert page.evaluate(OVERLAPS) == []
     assert page.evaluate(ONLY_HEADINGS) == []
@@ -287,6 +305,31 @@ def test_printed_tables_repeat_their_head_and_split_no_row(open_page: Open, tmp_
         assert starts == ends
         seen += starts
     assert seen == [str(place) for place in range(60)]
+
+
+def sheets(open_page: Open, path: Path, *sections: Section) -> list[str]:
+    """Return the texts of the sheets on which a document of sections is printed."""
+    html.write(Document("Title", "sub", sections), path)
+    file = PdfReader(io.BytesIO(open_page(path).pdf(prefer_css_page_size=True)))
+    return [sheet.extract_text() for sheet in file.pages]
+
+
+def test_printed_heading_stays_with_its_picture(open_page: Open, tmp_path: Path) -> None:
+    """Behind a list of words too, however far down the sheet the list ends."""
+    parts = (Subheading("Heading"), drawn("picture", high=3))
+    for lines in range(37, 52, 2):
+        filler = Terms({f"word {place}": "said" for place in range(lines)})
+        before, after = Section("a", "Before", (filler,)), Section("b", "After", parts)
+        texts = sheets(open_page, tmp_path / "page.html", before, after)
+        assert [("Heading" in text) for text in texts] == [("Data:" in text) for text in texts]
+
+
+def test_printed_answer_starts_below_the_title(open_page: Open, tmp_path: Path) -> None:
+    """One that fills a sheet goes on overleaf, and leaves no sheet with nothing but a title."""
+    tasks = tuple((f"task {place}", "lora", "shown " * 30) for place in range(30))
+    card = Card("about", "Use lora.", "", (("a", ""), ("b", "")), (), {"Why": "because"}, tasks)
+    first, *_ = sheets(open_page, tmp_path / "page.html", Section("a", "Answer", (card, Text("."))))
+    assert "Use lora." in first
 
 
 def test_filtered_print_says_what_it_leaves_out(open_page: Open, report: Path) -> None:
