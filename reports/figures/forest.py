@@ -38,8 +38,8 @@ def forest(board: Board) -> FigureArtifact | None:
     title = (
         f"Each method minus {verdict.reference}, {board.place}: mean and 95 % interval, wide "
         "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
-        "marks: no difference shown; without a line, none can be. Training cost is in multiples of "
-        f"{verdict.reference}'s.{PRIMES if any(each.look.primes for each in named) else ''}"
+        "marks: no difference shown; without a line, not comparable. Training cost is in multiples "
+        f"of {verdict.reference}'s.{PRIMES if any(each.look.primes for each in named) else ''}"
         f"{_not_drawn(verdict)}"
     )
     with style():
@@ -48,7 +48,7 @@ def forest(board: Board) -> FigureArtifact | None:
         for axis, outcome in zip(axes, outcomes, strict=False):
             _draw_outcome(axis, board, outcome, entries)
         _draw_costs(axes[-1], board, entries)
-        key(figure, _meanings())
+        key(figure, _meanings(entries))
     data = [
         _row(board, e, e.to_reference[o]) for e in entries for o in _SHOWN if o in e.to_reference
     ]
@@ -171,10 +171,12 @@ def _draw_costs(axis: Axes, board: Board, entries: Sequence[Entry]) -> None:
     axis.set_xlim(low / 1.4, high * 1.4 * (high / low) ** 0.35)
 
 
-def _meanings() -> list[Any]:
+def _meanings(entries: Sequence[Entry]) -> list[Any]:
+    untold = any(each.untold for entry in entries for each in entry.to_reference.values())
     return [
         marking("shown to be better or worse", "o", linestyle="-", linewidth=2.0),
         marking("no difference shown", "o", linestyle="-", linewidth=1.0, fillstyle="none"),
+        *([marking("cannot be compared", "o", fillstyle="none")] if untold else []),
     ]
 
 

@@ -14,7 +14,7 @@ from gapbench.reports.figures.forest import claim_in_words, difference_in_words
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import all_within, width
-from gapbench.reports.figures.theme import RULE, style
+from gapbench.reports.figures.theme import PAGE, RULE, style
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.words import signed
 from gapbench.reports.verdict.model import Verdict
@@ -64,8 +64,8 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
         f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; grey and "
-        "without a sign, no difference is shown; without a cell, none can be. Depth of colour is "
-        f"relative to the largest difference of the same metric.{more}"
+        "without a sign, no difference is shown; without a cell, they cannot be compared. Depth of "
+        f"colour is relative to the largest difference of the same metric.{more}"
     )
     with style():
         figure = _draw(boards, depth, texts, said)
@@ -90,8 +90,9 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
             cell |= {"metric": outcome if outcome == "ece" else board.metric}
             cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
             cell |= {"said": board.tip(entry, difference_in_words(contrast), across=True)}
-            cell |= {"claim": contrast.claim, "shown": claim_in_words(contrast), "sign": sign}
+            cell |= {"claim": contrast.claim, "shown": claim_in_words(contrast)}
             cell |= {"text": signed(contrast.difference) + sign}
+            cell |= {"sign": "\N{EN DASH}" if contrast.untold else sign}
             found.append(cell | {"relative": upward * contrast.difference})
     data = pd.DataFrame(found)
     if data.empty:
@@ -149,10 +150,15 @@ def _draw(
     named = {name: board.tip(row) for board in reversed(boards) for name, row in board.row.items()}
     for name, label in zip(depth.index, axis.get_yticklabels(), strict=True):
         label.set_gid(named[str(name)])
-    meanings = {1.0: "shown to be better", 0.0: "no difference shown", -1.0: "shown to be worse"}
+    meanings: dict[str, Any] = {
+        "shown to be better": colour(1.0),
+        "no difference shown": colour(0.0),
+        "shown to be worse": colour(-1.0),
+        **({_UNTOLD: PAGE} if (depth.isna() & texts.notna()).any(axis=None) else {}),
+    }
     handles = [
-        Patch(facecolor=colour(at), edgecolor=RULE, linewidth=0.5, label=text)
-        for at, text in meanings.items()
+        Patch(facecolor=shade, edgecolor=RULE, linewidth=0.5, label=text)
+        for text, shade in meanings.items()
     ]
     key(figure, handles)
     return figure

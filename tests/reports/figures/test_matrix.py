@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gapbench.bench.store.record import Record
 from gapbench.reports.figures.board import boards
@@ -32,7 +33,9 @@ def test_only_differences_that_are_shown_have_a_colour(tmp_path: Path) -> None:
     assert "relative" not in artifact.data
 
 
-def test_what_cannot_be_compared_is_no_missing_difference(tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_no_missing_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where lora lacks a seed there is no interval: numbers without cells, with their own count."""
     levels = {"lora": 1.0, "dora": 1.2, "bitfit": 0.9}
     write(tmp_path, levels, task=make_task("first"), draw=0)
@@ -48,6 +51,13 @@ def test_what_cannot_be_compared_is_no_missing_difference(tmp_path: Path) -> Non
     assert "of 2 comparisons with lora" in artifact.finding
     assert artifact.finding.endswith("; 2 cannot be made.")
     assert set(artifact.data["shown"]) == {"no difference shown", "cannot be compared"}
-    assert forest(found[1]) is not None
+    for drawn, untold in ((artifact, True), (forest(found[1]), True), (forest(found[0]), False)):
+        assert drawn is not None
+        keys = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+        assert ("cannot be compared" in keys) == untold
+    monkeypatch.setattr("gapbench.reports.figures.matrix._NUMBERED", 1)
+    signed = matrix(found, "score")
+    assert signed is not None
+    assert [text.get_text() for text in signed.figure.axes[0].texts] == ["\N{EN DASH}"] * 2
     rows = [each.to_reference for each in found[1].verdict.entries if each.to_reference]
     assert {claim_in_words(row["score"]) for row in rows} == {"cannot be compared"}
