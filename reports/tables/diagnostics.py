@@ -64,5 +64,14 @@ def _summary(values: Sequence[Any]) -> str:
         return "; ".join(f"{key}: {text}" for key, text in means.items())
     if all(isinstance(value, int | float) for value in values):
         low, mean, high = np.min(values), np.mean(values), np.max(values)
-        return short(mean) if low == high else f"{short(mean)} ({short(low)} to {short(high)})"
+        return short(mean) if low == high else "{1} ({0} to {2})".format(*_even((low, mean, high)))
     return ", ".join(dict.fromkeys(str(value) for value in values))
+
+
+def _even(values: Sequence[float]) -> list[str]:
+    """Return numbers in as many decimals each, as far as no letter stands for thousands."""
+    texts = [short(value) for value in values]
+    if any(text[-1].isalpha() for text in texts):
+        return texts
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+    return [f"{float(text):.{decimals}f}" for text in texts]

@@ -33,6 +33,8 @@ def _filled(root: Path, notes: list[dict[str, Any]]) -> Store:
         ),
         ([{"selected_blocks": []}, {"selected_blocks": []}], "none"),
         ([{"drift": 1.0}, {"drift": 3.0}], "2 (1 to 3)"),
+        ([{"drift": 0.118}, {"drift": 0.122}], "0.120 (0.118 to 0.122)"),
+        ([{"drift": 900}, {"drift": 1200}], "1.05k (900 to 1.20k)"),
         ([{"ranks": {"a": 2, "b": 5}}, {"ranks": {"a": 4, "b": 5}}], "a: 3 (2 to 4); b: 5"),
         ([{"form": "softmax"}, {"form": "softmax"}], "softmax"),
         ([{"pairs": [[1, 2], [3, 4]]}, {"pairs": [[1, 2]]}], "[1, 2] (2/2), [3, 4] (1/2)"),
