@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, listed, signed, telling
-from gapbench.reports.verdict.model import Contrast, Verdict
+from gapbench.reports.verdict.model import Contrast, Entry, Verdict
 
 
 def metric(verdict: Verdict) -> str:
@@ -43,14 +43,15 @@ def doubts(verdict: Verdict) -> str:
     known = [each for each in verdict.untrained if each.difference is not None]
     doubtful = [each for each in known if each.claim != "better"]
     said = listed([f"minus {each.second} is {change(each)}" for each in doubtful])
-    own = listed([level for each in doubtful if (level := _level(verdict, each.second))])
+    names = {each.second for each in doubtful}
+    own = listed([level for e in verdict.entries if e.name in names and (level := _level(e))])
     return f"{doubtful[0].first} {said}{f'; {own}' if own else ''}" if doubtful else ""
 
 
-def _level(verdict: Verdict, name: str) -> str:
-    found = verdict[name].levels.get("score")
+def _level(entry: Entry) -> str:
+    found = entry.levels.get("score")
     ends = interval(found.low, found.high) if found else ""
-    return f"{name} alone is {number(found.mean)} ({ends})" if found and ends else ""
+    return f"{entry.name} alone is {number(found.mean)} ({ends})" if found and ends else ""
 
 
 def untold(verdict: Verdict) -> str:

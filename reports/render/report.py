@@ -76,7 +76,7 @@ def document(evidence: Evidence) -> Document:
         sections=tuple(
             _drawn(replace(each, parts=_apart(each.parts, taken))) for each in sections(evidence)
         ),
-        glossary=glossary({*evidence.summary["metric"]}),
+        glossary=glossary({*evidence.summary.get("metric", ())}),
     )
 
 

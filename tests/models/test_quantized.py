@@ -249,7 +249,7 @@ def test_checkpoint_that_comes_quantized_is_refused(
 def test_only_a_set_format_counts_for_the_hash() -> None:
     """Runs without it keep their hashes; each format is a setting of its own."""
     assert "quantization" not in CELL.model_dump(mode="json")
-    hashes = {CELL.model_copy(update={"quantization": each}).hash for each in (None, *FORMATS)}
+    hashes = {CELL.changed({"quantization": each}).hash for each in (None, *FORMATS)}
     assert len(hashes) == 1 + len(FORMATS)
     assert CELL.hash == Cell.model_validate(CELL.model_dump() | {"quantization": None}).hash
 
