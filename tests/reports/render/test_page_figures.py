@@ -48,6 +48,22 @@ def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report:
     expect(page.locator("#tip")).to_contain_text("lora: ")
 
 
+def test_panels_that_fade_keep_the_scale_of_those_beside_them(
+    open_page: Open, report: Path
+) -> None:
+    """Only the first panel of a row bears the numbers that the others are read by."""
+    page = open_page(report, "#method=head", width=1400)
+    first = page.locator("#tasks svg g.dim:has(> [transform^='rotate(-90'])").first
+    seen = """e => {
+      let shown = 1;
+      for (; e.tagName !== "svg"; e = e.parentElement) shown *= getComputedStyle(e).opacity;
+      return shown;
+    }"""
+    assert {each.evaluate(seen) for each in first.locator("> text[x]").all()} == {1}
+    assert first.locator("> path").last.evaluate(seen) < 0.2
+    assert first.locator("> text:not([x])").first.evaluate(seen) < 0.2
+
+
 def test_filters_reach_names_and_cells(open_page: Open, report: Path) -> None:
     """A cell of the figure of all tasks has a task too, and a name fades with its point."""
     page = open_page(report, "#method=lora_dropout&task=syn_sentiment", width=1400)
