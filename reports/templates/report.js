@@ -195,7 +195,7 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest(".copy button");
   if (!button) return;
   const said = button.textContent;
-  const text = forms[button.dataset.form](button.closest("figure").querySelector("table"));
+  const text = forms[button.dataset.form](button.parentElement.previousElementSibling.querySelector("table"));
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";

@@ -203,6 +203,17 @@ def test_table_is_copied_as_it_is_sorted(open_page: Open, report: Path) -> None:
         assert "head" not in text
 
 
+def test_tasks_of_the_answer_are_copied_too(open_page: Open, report: Path) -> None:
+    """What to use on each task, with what is shown, as the card has it."""
+    page = open_page(report, width=1400)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".card").get_by_role("button", name="Copy CSV").click()
+    expect(page.locator(".card").get_by_text("Copied")).to_be_visible()
+    head, *lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert head == "task,use,what is shown"
+    assert [line.partition(",")[0] for line in lines] == ["syn_sentiment", "syn_similarity"]
+
+
 def test_text_is_set_to_the_left_in_latex(open_page: Open, tmp_path: Path) -> None:
     """Long text in a column of some width, or it would run over the edge of the paper."""
     columns = (Column("seeds"), Column("why", kind="text"), Column("how", kind="text"))
