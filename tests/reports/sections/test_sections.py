@@ -250,8 +250,8 @@ def test_claims_stand_clearest_first_and_doubtful_ones_are_folded() -> None:
     told = [part for part in section.parts if isinstance(part, Table)]
     folded = [part for part in section.parts if isinstance(part, Folded)]
     rulings = [[shown(table, row)["ruling"] for row in table.rows] for table in told]
-    assert rulings == [["shown", "contradicted"]]
-    assert folded[0].title == "11 claims that these runs are too few to judge"
+    assert rulings == [["shown", "contradicted", "contradicted"]]
+    assert folded[0].title == "13 claims that these runs are too few to judge"
     doubtful = [part for part in folded[0].parts if isinstance(part, Table)]
-    assert [len(table.rows) for table in doubtful] == [11]
+    assert [len(table.rows) for table in doubtful] == [13]
     assert "were not tested here" in folded[1].title
