@@ -102,7 +102,7 @@ def _head(verdict: Verdict, entry: Entry | None) -> tuple[str, str]:
     if use(verdict) or verdict.reference in ranked:
         return entry.name, "best other"
     leads = ranked[:1] == [entry.name]  # of those that can be compared; the reference cannot
-    return entry.name, f"best of {len(ranked)} compared" if leads else "next best of them"
+    return entry.name, f"best of {len(ranked)}" if leads else "next best"
 
 
 def _certainty(verdict: Verdict) -> str:

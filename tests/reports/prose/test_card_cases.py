@@ -178,8 +178,8 @@ def test_reference_that_cannot_be_compared_hides_no_result(tmp_path: Path) -> No
     (found,) = verdicts_of(write(tmp_path, levels, fates={("lora", 4): MISSING}))
     said = card(found)
     assert said.certainty.startswith("dora is shown to be better than all 2 others")
-    assert said.heads[0] == ("dora", "best of 3 compared")
-    assert said.heads[1] == (found.entries[1].name, "next best of them")
+    assert said.heads[0] == ("dora", "best of 3")
+    assert said.heads[1] == (found.entries[1].name, "next best")
     assert said.measures[0].reading == "better"
 
 
