@@ -14,13 +14,13 @@ import torch
 from gapbench.bench.api import blocks
 from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
-from gapbench.bench.api.progress import number_of, progress_bar, say, span
+from gapbench.bench.api.measuring import measure
+from gapbench.bench.api.progress import number_of, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.memory import available
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import engines
-from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import (
     Costs,
     cost_key,
@@ -221,7 +221,7 @@ def estimate(
     """
     measured = all(costs.seconds(run.cell) is not None for run in todo)
     if not measured:
-        _calibrate(costs, todo)
+        measure(costs, todo)
     skipped = sum(run.cell.hash in costs.skipped for run in todo)
     if skipped == len(todo):
         return f"no time: all {skipped} will be skipped"
@@ -259,14 +259,3 @@ def _unmeasured(costs: Costs) -> str:
         return ""
     others = f" ({len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return f": {reasons[0]}{others}"
-
-
-def _calibrate(costs: Costs, todo: list[Run]) -> None:
-    """Measure the time of kinds of run without a record, with a progress bar."""
-    with progress_bar(1, " kinds of run measured", progress=True) as bar:
-
-        def show(done: int, kinds: int) -> None:
-            bar.total = kinds
-            bar.update(done - bar.n)
-
-        calibrate(costs, todo, choose_device("auto"), show)

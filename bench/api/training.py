@@ -1,28 +1,31 @@
 """Train a suite: execute the missing runs, keep a log and return the outcome."""
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
-from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
 from gapbench.bench.adaptation.registry import bound_here
 from gapbench.bench.api.choices import DEVICES, RETRYABLE, check_above_zero, names, one_of
+from gapbench.bench.api.measuring import measure
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.planning import Request, request
 from gapbench.bench.api.progress import ended_rows, number_of, progress_bar, say
 from gapbench.bench.api.results import Results
+from gapbench.bench.api.spelled_call import spelled
 from gapbench.bench.api.tracking import Tracker
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import plugins
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution import engines
+from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.execution.scheduler import GridResult, execute
+from gapbench.bench.execution.scheduler import GridResult, execute, rounds
 from gapbench.bench.store import provenance
 from gapbench.bench.store.event_log import EventLog, recorded
 from gapbench.bench.store.failure import ENOUGH, left_alone
@@ -166,6 +169,7 @@ def _executed(
     names = {
         entry.run.hash: label(entry.run.cell.method, entry.variant) for entry in work.wanted.planned
     }
+    costs, settings = _measured(todo, seeds_done, store, work)
     with progress_bar(len(todo), " runs", progress=work.progress) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
@@ -181,7 +185,26 @@ def _executed(
             if work.tracker:
                 work.tracker.try_to_send(store, records)
 
-        return execute(todo, work.settings, show, tell, seeds_done)
+        return execute(todo, settings, show, tell, seeds_done, costs)
+
+
+def _measured(
+    todo: Sequence[Run], seeds_done: Mapping[str, int], store: Store, work: Work
+) -> tuple[Costs, Settings]:
+    """Return the costs of runs, and the settings with the time that is left once these are known.
+
+    Where time is limited, kinds of run that no record tells of are measured first: only then is it
+    known what is cheap, and what fits.
+    """
+    settings, began = work.settings, time.monotonic()
+    costs = Costs.measured(store, settings.sources)
+    if settings.budget_s is None or not settings.here:
+        return costs, settings
+    first, *_ = rounds(todo, seeds_done)
+    budget_s, device = settings.budget_s, settings.device
+    measure(costs, first, device, progress=work.progress, memory=False, budget_s=budget_s)
+    left_s = max(0.0, budget_s - (time.monotonic() - began))
+    return costs, replace(settings, budget_s=left_s)
 
 
 def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> CallOutcome:
@@ -223,17 +246,3 @@ def _workers(wanted: Request, given: Mapping[str, Any]) -> int | None:
     if workers not in {None, 1}:
         say(f"{why}: all runs are done in this process", progress=given["progress"])
     return 1
-
-
-def spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
-    """Return a call as Python code, without default values."""
-    usual = {name: each.default for name, each in signature(function).parameters.items()}
-    plain = {n: str(each) if isinstance(each, PathLike) else each for n, each in given.items()}
-    first, *_ = usual  # the suite, or what it is made of
-    suite = repr(plain[first]) if isinstance(plain[first], str) else first
-    others = [
-        f"{name}={value!r}"
-        for name, value in plain.items()
-        if name not in {first, "retry", "progress"} and repr(value) != repr(usual.get(name, value))
-    ]
-    return f"gapbench.{function.__name__}({', '.join([suite, *others])})"

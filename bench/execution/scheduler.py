@@ -87,6 +87,7 @@ def execute(
     progress: GridProgress,
     ended: Ended = lambda *_: None,
     done: Mapping[str, int] = MappingProxyType({}),
+    costs: Costs | None = None,
 ) -> GridResult:
     """Run everything that is not settled yet; return how the runs ended.
 
@@ -96,13 +97,14 @@ def execute(
         progress: called with the number of runs done (fractional) and the statuses so far.
         ended: called with every stack that ends.
         done: number of seeds that each cell has already, by its hash; for a limited time.
+        costs: costs of the runs; those of the records in the results folder if not given.
 
     Raises:
         StoreError: if the results folder cannot be written.
         ConfigError: if the engine or the device does not exist.
     """
     engine = engines.find(settings.engine)
-    costs = Costs.measured(store_at(settings.results), settings.sources)
+    costs = costs or Costs.measured(store_at(settings.results), settings.sources)
     limit = settings.stack or most(settings)
     if settings.budget_s is None:
         jobs = costs.longest_first(stacks(runs, limit))

@@ -47,11 +47,12 @@ class WorkQueue:
     """The stacks of one invocation, in the order given; under a time budget cheap ones first.
 
     Attributes:
-        budget_s: seconds from the first request for a stack until all work ends. A stack that would
-            probably end later is not begun; running stacks are saved. None sets no limit.
+        budget_s: seconds from the first request for a stack until all work ends. Stacks that would
+            probably end later are begun only if no other is left; running stacks are saved. None
+            sets no limit.
         ended: called with every stack that ends.
         statuses: number of runs that have ended, by status.
-        left: stacks that did not fit into the time, and the rest of those that were cut off.
+        left: stacks that were not begun in time, and the rest of those that were cut off.
     """
 
     jobs: Iterable[Job]
@@ -93,7 +94,7 @@ class WorkQueue:
                 self._shares[job] = 0.0
                 return job
             self.left.append(job)
-        return None
+        return self._begin_of_left()
 
     def take_all(self) -> list[Job]:
         """Return all stacks, and mark them as running."""
@@ -166,6 +167,15 @@ class WorkQueue:
         """Return what orders stacks: those of unknown length come last, by their relative cost."""
         seconds = self.expected(job)
         return seconds == 0.0, seconds, job.relative_cost
+
+    def _begin_of_left(self) -> Job | None:
+        """Return the cheapest stack that does not fit, if there is time: the next call ends it."""
+        if not self.left or not self.seconds_left():
+            return None
+        job = min(self.left, key=lambda job: (job.round, self._dearness(job)))
+        self.left.remove(job)
+        self._shares[job] = 0.0
+        return job
 
     def _fits(self, job: Job) -> bool:
         left_s = self.seconds_left()

@@ -1,6 +1,6 @@
 """Times of kinds of run that no record tells: one variant that can be done speaks for its kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -96,6 +96,35 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
     calibration.calibrate(costs, able, CPU)
     assert costs.unit_seconds == {}
     assert costs.unmeasured == {cost_key(able[0].cell): f"{type(error).__name__}: {error}"}
+
+
+@pytest.mark.parametrize("budget_s", [None, 100.0])
+def test_seconds_of_all_kinds_come_before_memory_and_a_budget_begins_with_the_cheapest(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch, budget_s: float | None
+) -> None:
+    """A forecast needs the kinds with the most work, a limited time those that run first."""
+    now, order = [0.0], list[str]()
+
+    def measuring(what: str, takes: float) -> Callable[[Sequence[Run] | Run], float]:
+        def measured(runs: Sequence[Run] | Run, *_: object) -> float:
+            run = runs if isinstance(runs, Run) else runs[0]
+            order.append(f"{what} {run.cell.method}")
+            now[0] += takes
+            return takes
+
+        return measured
+
+    monkeypatch.setattr(calibration.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(calibration, "run_seconds", measuring("seconds", 6))
+    monkeypatch.setattr(calibration, "footprint", measuring("memory", 40))
+    configs = [{"rank": 2}]
+    made = (make_runs(name, configs=configs) for name in ("lora", "bilora", "hiddenkey"))
+    calibration.calibrate(costs, [run for runs in made for run in runs], CPU, budget_s=budget_s)
+    if budget_s is None:
+        every = ["seconds bilora", "seconds hiddenkey", "seconds lora"]
+        assert order == [*every, "memory bilora", "memory hiddenkey"]
+    else:  # a tenth of it is over after the second
+        assert order == ["seconds lora", "seconds hiddenkey"]
 
 
 def test_second_tests_make_another_kind_of_run() -> None:

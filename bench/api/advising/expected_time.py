@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gapbench.bench.advice.arms import Arm
+from gapbench.bench.api.measuring import measure
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.process import choose_device
-from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import Costs, expected, seconds_per_cost
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.profiling.self_check import supported_backbone
@@ -20,12 +20,14 @@ class ExpectedTime:
     Attributes:
         store: where the runs of the race are.
         settings: how they are trained.
+        progress: whether to show progress.
         seconds: expected seconds of a run, by arm.
         wall: wall time of the race per expected second.
     """
 
     store: Store
     settings: Settings
+    progress: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
     wall: float = 1.0
 
@@ -40,7 +42,7 @@ class ExpectedTime:
         if not costs.at_hand(arms[0].cell):
             supported_backbone(arms[0].cell, sources, device)  # fetches it
             costs = Costs.measured(self.store, sources)
-        calibrate(costs, runs, device, memory=False)
+        measure(costs, runs, device.type, progress=self.progress, memory=False)
         jobs = {arm.name: costs.job([Run(arm.cell, 0)]) for arm in arms}
         rate = seconds_per_cost(jobs.values()) or 0.0
         self.seconds = {name: expected(job, rate) for name, job in jobs.items()}

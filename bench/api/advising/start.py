@@ -22,7 +22,8 @@ from gapbench.bench.api.advising.own_rows import OwnRows, own_rows
 from gapbench.bench.api.choices import ARMS, check_above_zero
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say
-from gapbench.bench.api.training import Work, spelled
+from gapbench.bench.api.spelled_call import spelled
+from gapbench.bench.api.training import Work
 from gapbench.bench.config.run import NestedFolds, Run
 from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.execution.export import export
@@ -148,7 +149,10 @@ def _course(work: Work, given: Mapping[str, Any], began: float, own: OwnRows | N
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
     fewest_epochs, leaked = (None, 0) if own is None else (own.fewest_epochs, own.leaked)
     bounds = RaceBounds(ends, given["folds"], SEEDS, kept, fewest_epochs)
-    expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
+    expected, exports = (
+        ExpectedTime(store, work.settings, work.progress),
+        given["export"] is not None,
+    )
 
     def begun(arms: Sequence[Arm]) -> bool:
         return bool(replace(reader, arms=arms).blocks())

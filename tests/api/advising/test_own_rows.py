@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import gapbench
-from gapbench.bench.api.training import spelled
+from gapbench.bench.api.spelled_call import spelled
 from gapbench.bench.core.errors import ConfigError, DataError
 from tests.api.advising.conftest import advised, records
 from tests.support.small_suite import call
