@@ -61,6 +61,7 @@ class Metric:
         range: lowest and highest possible score.
         higher_is_better: direction of improvement.
         description: one sentence for listings.
+        title: what reports call it; "" if that is its name, with spaces.
         reference: source of the definition.
         unsupported_reason: returns the reason why it cannot be computed on this machine, None if
             it can.
@@ -75,6 +76,7 @@ class Metric:
     measures: str
     description: str
     reference: str
+    title: str = ""
     range: tuple[float, float] = (0.0, 1.0)
     higher_is_better: bool = True
     unsupported_reason: Callable[[], str | None] = _always

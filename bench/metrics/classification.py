@@ -58,6 +58,7 @@ def macro_accuracy(predictions: Array, references: Array, parts: Array) -> float
 @metric(
     "f1",
     "labels",
+    title="F1",
     description="Harmonic mean of precision and recall of class 1, for two classes.",
     reference="sklearn.metrics.f1_score with zero_division=0",
     items=pseudovalues.f1,
@@ -89,6 +90,7 @@ def f1(predictions: Array, references: Array) -> float:
 @metric(
     "matthews_correlation",
     "labels",
+    title="Matthews correlation",
     description="Correlation of predicted and true classes; 0 is chance.",
     reference="sklearn.metrics.matthews_corrcoef",
     range=(-1.0, 1.0),
@@ -122,6 +124,7 @@ def matthews_correlation(predictions: Array, references: Array) -> float:
 @metric(
     "pearson",
     "values",
+    title="Pearson correlation",
     description="Linear correlation of predicted and true values.",
     reference="scipy.stats.pearsonr",
     range=(-1.0, 1.0),
@@ -139,6 +142,7 @@ def pearson(predictions: Array, references: Array) -> float:
 @metric(
     "spearman",
     "values",
+    title="Spearman correlation",
     description="Correlation of the ranks of predicted and true values.",
     reference="scipy.stats.spearmanr",
     range=(-1.0, 1.0),
@@ -158,6 +162,7 @@ def spearman(predictions: Array, references: Array) -> float:
 @metric(
     "mse",
     "values",
+    title="mean squared error",
     description="Mean squared difference of predicted and true values.",
     reference="sklearn.metrics.mean_squared_error",
     range=(0.0, math.inf),
@@ -184,6 +189,7 @@ def _right_by_length(log_likelihoods: Array, characters: Array, references: Arra
 @metric(
     "accuracy_norm",
     "choices",
+    title="normalised accuracy",
     description="Share of questions whose right choice has the highest score per character.",
     reference="acc_norm of lm-evaluation-harness",
     items=_right_by_length,

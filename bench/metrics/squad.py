@@ -73,6 +73,7 @@ def exact_match(
 @metric(
     "span_f1",
     "spans",
+    title="span F1",
     description="Mean F1 of words shared with the best of the accepted answers.",
     reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
     items=lambda *given: np.array(_best(_overlap, *given)),

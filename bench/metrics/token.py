@@ -68,6 +68,7 @@ def token_accuracy(losses: Array, confidences: Array, correct: Array) -> float: 
 @metric(
     "token_ece",
     "tokens",
+    title="token ECE",
     description="Mean gap between confidence and accuracy over target tokens.",
     reference="Guo et al. 2017, equation 3, with 15 bins",
     higher_is_better=False,

@@ -14,7 +14,7 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Row, Subheading, Table, Value
 from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import number, place, short
-from gapbench.reports.tables.words import interval
+from gapbench.reports.tables.words import interval, metric_in_words
 
 NOTHING = Value("")
 """What a table shows where there is nothing."""
@@ -178,4 +178,4 @@ def metric(board: pd.DataFrame) -> str:
     metrics = board.loc[board["metric"] != "", "metric"]
     upward = bool(board["higher_is_better"].fillna(value=True).all())
     direction = "higher is better" if upward else "lower is better"
-    return f"{metrics.iloc[0]}, {direction}" if len(metrics) else ""
+    return f"{metric_in_words(metrics.iloc[0])}, {direction}" if len(metrics) else ""

@@ -18,6 +18,7 @@ from gapbench.reports.prose.card_points import settings
 from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
+from gapbench.reports.tables.words import metric_in_words
 from gapbench.reports.verdict.model import Verdict
 
 PRIMES = " Primes beside marks tell the variants of a method apart."
@@ -60,8 +61,8 @@ class Board:
 
     @property
     def metric(self) -> str:
-        """The main metric; "score" if no run is known."""
-        return next((name for name in self.table["metric"] if name), "score")
+        """The main metric in words; "score" if no run is known."""
+        return metric_in_words(next(filter(None, self.table["metric"]), "score"))
 
     @property
     def upward(self) -> bool:

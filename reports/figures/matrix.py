@@ -87,7 +87,7 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
             sign = SIGNS.get(contrast.claim, "")
             cell = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
             cell |= {"name": entry.name, "place": place, "method": entry.method}
-            cell |= {"metric": outcome if outcome == "ece" else board.metric}
+            cell |= {"metric": outcome if outcome == "ece" else verdict.metric}
             cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
             cell |= {"said": board.tip(entry, difference_in_words(contrast), across=True)}
             cell |= {"claim": contrast.claim, "shown": claim_in_words(contrast)}

@@ -19,7 +19,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.results.rows import CURVE, SPLITS
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import few
+from gapbench.reports.tables.words import few, metric_in_words
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def curves(board: Board) -> FigureArtifact | None:
         chosen(board.table.iloc[found], "generalization_gap", _MOST, board.verdict.reference)
     )
     task = board.results.cells[drawn.rows[0].config_hash].cell.task
-    metric = task.selection
+    metric = metric_in_words(task.selection)
     better = direction(upward=task.selection_metric.higher_is_better)
     title = (
         f"Along training, {board.place}: {metric} above ({better}), loss below. Lines are "
@@ -165,7 +165,7 @@ def draw_curves(axis: Axes, board: Board, row: Any, of: str) -> bool:
     _draw_checkpoints(axis, row)
     task = board.results.cells[row.config_hash].cell.task
     axis.set_xlabel("optimiser step")
-    axis.set_ylabel(task.selection if of == "score" else "loss")
+    axis.set_ylabel(metric_in_words(task.selection) if of == "score" else "loss")
     axis.legend(handles=_meanings())
     return True
 

@@ -29,7 +29,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, marker, style
 from gapbench.reports.tables.terminal import number, place
 from gapbench.reports.tables.tuning import Tuned
-from gapbench.reports.tables.words import few
+from gapbench.reports.tables.words import few, metric_in_words
 
 _MOST, _METHODS, _SETTINGS = 40, 6, 3
 _FIRST = ("learning_rate", "rank")
@@ -59,7 +59,7 @@ class Searches:
     @property
     def metric(self) -> str:
         """What was searched for."""
-        return self.studies[0].summary.study.metric
+        return metric_in_words(self.studies[0].summary.study.metric)
 
     @property
     def upward(self) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from gapbench.bench.metrics.base import discover
+from gapbench.reports.tables.words import metric_in_words
 
 _TERMS: Mapping[str, str] = {
     "score": "The main metric on test items that no training and no choice has used, mean over "
@@ -56,7 +57,11 @@ _TERMS: Mapping[str, str] = {
     "training cost": "Floating-point operations of training, which do not depend on the machine.",
     "peak memory": "The most memory in use at once; runs that train together share it.",
 }
-_METRICS = {each.name: each.description for each in discover().values() if each.name not in _TERMS}
+_METRICS = {
+    metric_in_words(name): metric.description
+    for name, metric in discover().items()
+    if name not in _TERMS
+}
 GLOSSARY: Mapping[str, str] = {**_TERMS, **_METRICS}
 """Each term in the form that the page lists, with its explanation."""
 
@@ -110,7 +115,8 @@ PATTERN = re.compile(
 
 def glossary(metrics: Collection[str]) -> dict[str, str]:
     """Return the terms of a report whose scores are these metrics."""
-    return {t: said for t, said in GLOSSARY.items() if t in _TERMS or t in metrics}
+    used = {*_TERMS, *map(metric_in_words, metrics)}
+    return {term: said for term, said in GLOSSARY.items() if term in used}
 
 
 def term_of(found: re.Match[str]) -> str:

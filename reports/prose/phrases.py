@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import interval, listed, signed, telling
+from gapbench.reports.tables.words import interval, listed, metric_in_words, signed, telling
 from gapbench.reports.verdict.model import Contrast, Entry, Verdict
 
 
 def metric(verdict: Verdict) -> str:
     """Return what the score of a verdict is."""
-    return "share of the way to the best" if on_one_scale(verdict) else verdict.metric or "score"
+    if on_one_scale(verdict):
+        return "share of the way to the best"
+    return metric_in_words(verdict.metric or "score")
 
 
 def on_one_scale(verdict: Verdict) -> bool:

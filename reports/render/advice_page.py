@@ -9,6 +9,7 @@ from gapbench.reports.figures.race import race
 from gapbench.reports.figures.theme import colour
 from gapbench.reports.prose.glossary import glossary
 from gapbench.reports.render import figure_files, html
+from gapbench.reports.tables.words import metric_in_words
 
 _COLUMNS = {
     "blocks": Column("blocks", "that it took part in", best="high"),
@@ -38,6 +39,7 @@ def document(
         winner: the advised arm, "" if there is none.
         saved: share of the runs of the full grid that were not needed, None while the race goes on.
     """
+    metric = metric_in_words(metric)
     table = Table(
         f"Arms of the race; scores are {metric}",
         "arm",

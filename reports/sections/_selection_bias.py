@@ -8,6 +8,7 @@ import numpy as np
 from gapbench.reports.figures.board import Board
 from gapbench.reports.results.rows import CURVE
 from gapbench.reports.tables.terminal import label, number
+from gapbench.reports.tables.words import metric_in_words
 
 
 def selection_bias(board: Board) -> str:
@@ -23,7 +24,7 @@ def selection_bias(board: Board) -> str:
     if not known:
         return ""
     means = {label(r.method, r.variant): float(np.mean(found[r.config_hash])) for r in known}
-    metric = board.results.cells[known[0].config_hash].cell.task.selection
+    metric = metric_in_words(board.results.cells[known[0].config_hash].cell.task.selection)
     most = max(means, key=means.__getitem__)
     average = number(float(np.mean(list(means.values()))))
     whom = f"{number(means[most])} for {most}"

@@ -6,11 +6,12 @@ from gapbench.reports.document.columns import Field, plain, read, table, value, 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Folded, Part, Row, Section, Subheading, Text
 from gapbench.reports.tables.published import DIGITS
+from gapbench.reports.tables.words import metric_in_words
 
 ORDER = 60
 
 _FIELDS = (
-    worded("metric", "", lambda pair: pair.metric),
+    worded("metric", "", lambda pair: metric_in_words(pair.metric)),
     plain("measured", "mean over seeds, or median where the paper gives that", "measured", DIGITS),
     plain("seeds", "seeds with a score", "seeds", 0),
     Field(

@@ -20,7 +20,7 @@ from gapbench.reports.document.model import (
 from gapbench.reports.figures.matrix import SIGNS
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.terminal import number, place, unscored
-from gapbench.reports.tables.words import interval, signed
+from gapbench.reports.tables.words import interval, metric_in_words, signed
 
 ORDER = 32
 
@@ -62,11 +62,12 @@ def section(evidence: Evidence) -> Section | None:
 def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
     """Return what is said of one second test of a task and backbone."""
     first = next(rows(part))
+    metric = metric_in_words(first.metric)
     best: Literal["high", "low"] = "high" if first.higher_is_better else "low"
     better = "higher" if first.higher_is_better else "lower"
     title = f"{place(first.task, first.backbone, first.start)}: {first.test}"
     fields: list[Field] = [
-        plain(first.metric, f"mean over seeds; {better} is better", "score", best=best),
+        plain(metric, f"mean over seeds; {better} is better", "score", best=best),
         ends(
             "95 %",
             "interval of the score, for this row alone",
@@ -80,7 +81,7 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
         ends("simultaneous 95 %", "interval of it", "vs_reference_low", "vs_reference_high", best),
     ]
     if part["own_test"].notna().any():
-        hint = f"{first.metric} on the test split of {first.task} itself"
+        hint = f"{metric} on the test split of {first.task} itself"
         fields.append(plain("own test", hint, "own_test", best=best))
     if part["change"].notna().any():
         fields += [
@@ -102,7 +103,7 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
     fields.append(plain("seeds", "seeds with a score", "n_seeds", 0, best="high"))
     return [
         Subheading(
-            f"{title}, {first.metric}, {better} is better{_over(part)}",
+            f"{title}, {metric}, {better} is better{_over(part)}",
             {"task": first.task, "backbone": first.backbone},
         ),
         _table(evidence, part, f"Second test: {title}", tuple(fields)),
@@ -115,7 +116,7 @@ def _of_groups(
     evidence: Evidence, part: pd.DataFrame, title: str, best: Literal["high", "low"]
 ) -> list[Part]:
     """Return scores and calibration errors of groups of parts, folded; nothing without groups."""
-    metric = part["metric"].iloc[0]
+    metric = metric_in_words(part["metric"].iloc[0])
     sides: list[tuple[str, str, Literal["high", "low"]]] = [
         ("groups", metric, best),
         ("group_eces", "calibration error", "low"),

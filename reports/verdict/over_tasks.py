@@ -13,6 +13,7 @@ from gapbench.reports.tables.outcomes import OUTCOMES, Outcome, range_of
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.standing import Standing
 from gapbench.reports.tables.suite_summary import SuiteSummary
+from gapbench.reports.tables.words import metric_in_words
 from gapbench.reports.verdict.assemble import assemble
 from gapbench.reports.verdict.compared_rows import ComparedRows
 from gapbench.reports.verdict.costs import COSTS, costs_of
@@ -147,7 +148,7 @@ def _mean_of(suite: SuiteSummary) -> str:
     if suite.glue:
         return "mean of GLUE"
     if suite.scale == "score":
-        return f"mean {suite.tasks[0].metric}"
+        return f"mean {metric_in_words(suite.tasks[0].metric)}"
     return "mean share of the way from untrained to best" if suite.scale else ""
 
 

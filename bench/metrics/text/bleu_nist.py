@@ -61,6 +61,7 @@ def _bleu(sums: Floats) -> Floats:
 @metric(
     "bleu",
     "texts",
+    title="BLEU",
     description="Precision of word 1- to 4-grams, without case, with a brevity penalty.",
     reference="mteval-v13a.pl of tuetschek/e2e-metrics",
     items=lambda *texts: jackknife(_bleu_counts(*texts), _bleu),
@@ -131,6 +132,7 @@ def _nist_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 @metric(
     "nist",
     "texts",
+    title="NIST",
     description="Matching word 1- to 5-grams, weighted by their information in bits.",
     reference="mteval-v13a.pl of tuetschek/e2e-metrics",
     range=(0.0, math.inf),

@@ -80,6 +80,7 @@ def final_number(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
 @metric(
     "final_number_flexible",
     "texts",
+    title="last number",
     description="Share of answers whose last number is that of a reference.",
     reference=_REFERENCE.format("flexible-extract"),
     items=_flexible_items,

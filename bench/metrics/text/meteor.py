@@ -49,6 +49,7 @@ def unsupported_reason() -> str | None:
 @metric(
     "meteor",
     "texts",
+    title="METEOR",
     description="Aligned words, stems, synonyms and paraphrases; needs Java.",
     reference="meteor-1.5.jar as called by coco-caption",
     unsupported_reason=unsupported_reason,

@@ -46,6 +46,7 @@ def _rouge_l(hypotheses: Hypotheses, references: References) -> list[float]:
 @metric(
     "rouge_l",
     "texts",
+    title="ROUGE-L",
     description="F measure of the longest common subsequence of words.",
     reference="coco-caption, pycocoevalcap/rouge",
     items=lambda *texts: np.array(_rouge_l(*texts)),
@@ -122,6 +123,7 @@ def _cider_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
 @metric(
     "cider",
     "texts",
+    title="CIDEr",
     description="Cosine of word 1- to 4-grams, weighted by their rarity in the references.",
     reference="coco-caption, pycocoevalcap/cider",
     range=(0.0, 10.0),

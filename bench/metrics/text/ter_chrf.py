@@ -47,6 +47,7 @@ def _ratio(sums: Floats) -> Floats:
 @metric(
     "ter",
     "texts",
+    title="TER",
     description="Edits and shifts per reference word.",
     reference="sacrebleu.metrics.TER, divided by 100",
     range=(0.0, math.inf),
@@ -132,6 +133,7 @@ def _chrf(sums: Floats) -> Floats:
 @metric(
     "chrf",
     "texts",
+    title="chrF",
     description="F measure (beta 2) of character 1- to 6-grams.",
     reference="sacrebleu.metrics.CHRF, divided by 100",
     items=lambda *texts: jackknife(_chrf_counts(*texts), _chrf),

@@ -175,8 +175,9 @@ def test_every_term_is_found_and_explained_in_a_sentence(tmp_path: Path) -> None
     for text in ("gapbench run s --backbone b --seeds 5", "gapbench run reference/small_data",
                  "lora / rank 16, all linear layers", "alpha hat at block 3"):  # fmt: skip
         assert not PATTERN.search(text)
-    assert {"pearson", "f1"} <= glossary(["pearson", "f1"]).keys()
-    assert "pearson" not in glossary(["accuracy"])
+    assert {"Pearson correlation", "F1"} <= glossary(["pearson", "f1"]).keys()
+    assert "Pearson correlation" not in glossary(["accuracy"])
+    assert not any("_" in term for term in GLOSSARY)
     made = card(found(tmp_path, {"lora": 0.6, "dora": 0.75}))
     said = " ".join([made.headline, made.certainty, *made.points.values()])
     terms = {term_of(match) for match in PATTERN.finditer(said)}

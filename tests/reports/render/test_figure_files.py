@@ -147,7 +147,7 @@ def test_curves_have_the_direction_of_the_metric_that_they_show(tmp_path: Path) 
     assert block.better == "higher is better"
     picture = curves(block)
     assert picture is not None
-    assert ": mse above (lower is better), loss below." in picture.title
+    assert ": mean squared error above (lower is better), loss below." in picture.title
 
 
 def test_panels_leave_room_for_wide_numbers_and_their_label() -> None:

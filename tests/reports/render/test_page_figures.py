@@ -48,6 +48,13 @@ def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report:
     expect(page.locator("#tip")).to_contain_text("lora: ")
 
 
+def test_metrics_are_named_in_words(open_page: Open, report: Path) -> None:
+    """In text, tables and figures; the keys of suites and files are not for readers."""
+    text = str(open_page(report).locator("main").text_content())
+    assert text.count("mean squared error") > 10
+    assert not re.search(r"\bmse\b", text)
+
+
 def test_panels_that_fade_keep_the_scale_of_those_beside_them(
     open_page: Open, report: Path
 ) -> None:

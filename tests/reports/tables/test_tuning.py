@@ -312,7 +312,10 @@ def test_build_draws_the_trials_of_each_tuned_task(tmp_path: Path) -> None:
     labels = [attrs.get("aria-label") or "" for tag, attrs in page.tags if tag == "svg"]
     assert sum(label.startswith("Best validation") for label in labels) == 2
     text = " ".join("".join(page.text).split())
-    assert "syn_similarity on tiny-bert (suite quickstart): mse, lower is better" in text
+    assert (
+        "syn_similarity on tiny-bert (suite quickstart): mean squared error, lower is better"
+        in text
+    )
     assert "learning_rate 0.0001 to 0.01, by order; rank in 2, 4, 8, 16; dropout 0 to 0.5" in text
     assert "$" not in text.partition("Tuning")[2].partition("Protocol")[0]
 
