@@ -3,7 +3,7 @@
 Rows that share suite, task, backbone, start and setting are compared, as everywhere in reports.
 Where a claim gives its sides different budgets, these are of different settings; then task,
 backbone, start and test items have to be the same. A claim is judged within one suite: of several,
-the one with the most tasks and seeds, which does not depend on what came out.
+the one with the most tasks and seeds, then the first by name; no score has a say in that.
 """
 
 from collections.abc import Iterator, Sequence

@@ -20,9 +20,12 @@ from gapbench.reports.tables.published_comparison import pairs
 from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.tuning import Tuned, tuned
+from gapbench.reports.tables.words import listed
 
 _NAMED = 8
 """Up to so many tasks are named below the title."""
+_SUITES = 2
+"""Up to so many suites are named in the title."""
 
 
 def gather(
@@ -117,7 +120,8 @@ def _title(evidence: Evidence) -> str:
     on = backbones[0] if len(backbones) == 1 else f"{len(backbones)} backbones"
     if not tasks:
         return "gapbench report"
-    named = "" if suites == tasks else f"{' and '.join(suites[:2]) or 'Runs'}: "
+    first = suites if len(suites) <= _SUITES else [suites[0], f"{len(suites) - 1} other suites"]
+    named = "" if suites == tasks else f"{listed(first) or 'Runs'}: "
     return f"{named}{what} on {on}"
 
 

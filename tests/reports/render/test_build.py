@@ -20,6 +20,7 @@ from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store.record import Status
 from gapbench.reports.figures import theme as figure_theme
 from gapbench.reports.render.build import Built, build, terminal
+from gapbench.reports.render.report import document, gather
 from tests.reports.conftest import Study
 from tests.support.results_folder import fill, make_cell, make_record, make_task, put
 
@@ -155,6 +156,23 @@ def test_build_lists_what_went_wrong_with_reasons(tmp_path: Path) -> None:
     for phrase in ("out of memory", "9 GiB wanted", "too few layers", "not run yet", str(broken)):
         assert phrase in text
     assert f"unreadable: {broken}" in terminal(store.root)
+
+
+@pytest.mark.parametrize(
+    ("suites", "title"),
+    [
+        ("a", "a: syn_sentiment on tiny-bert"),
+        ("ab", "a and b: syn_sentiment on tiny-bert"),
+        ("abc", "a and 2 other suites: syn_sentiment on tiny-bert"),
+    ],
+)
+def test_title_leaves_out_no_suite_unsaid(tmp_path: Path, suites: str, title: str) -> None:
+    """Of three, two were named and the third was not spoken of."""
+    store = fill(tmp_path / "results", methods=(), tasks=(make_task(),))
+    for suite in suites:
+        store.write_plan(suite, [(Run(make_cell("lora"), 0), "default")])
+    put(store, make_record(make_cell("lora")))
+    assert document(gather(store.root)).title == title
 
 
 @pytest.mark.usefixtures("page_alone")
