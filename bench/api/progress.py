@@ -6,6 +6,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.bench.store.record import Record
 
 
@@ -45,7 +46,7 @@ def _ended_row(runs: Sequence[Record], row: str) -> str:
     gap = f", gap {_number(sum(gaps) / len(gaps))}" if gaps else ""
     costs = [run.cost.train_seconds + run.cost.evaluation_seconds for run in runs if run.cost]
     each = f", {span(sum(costs) / len(costs))} a run"
-    return f"{name} {first.cell.task.metrics[0]} {scores}{gap}{each}"
+    return f"{name} {metric_in_words(first.cell.task.metrics[0])} {scores}{gap}{each}"
 
 
 def _number(value: float | None) -> str:

@@ -157,6 +157,13 @@ def discover() -> Mapping[str, Metric]:
     return MappingProxyType({each.name: each for each in sorted(_declared.values(), key=place)})
 
 
+@cache
+def metric_in_words(name: str) -> str:
+    """Return the title of a metric for readers; of one that is not here, its name."""
+    metric = discover().get(name)
+    return (metric and metric.title) or name.replace("_", " ")
+
+
 def get(name: str) -> Metric:
     """Return the metric called `name`.
 

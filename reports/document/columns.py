@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Row, Subheading, Table, Value
 from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import number, place, short
-from gapbench.reports.tables.words import interval, metric_in_words
+from gapbench.reports.tables.words import interval
 
 NOTHING = Value("")
 """What a table shows where there is nothing."""

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import pandas as pd
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.document.columns import facets
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
@@ -18,7 +19,6 @@ from gapbench.reports.prose.card_points import settings
 from gapbench.reports.results.load import LoadedResults
 from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
-from gapbench.reports.tables.words import metric_in_words
 from gapbench.reports.verdict.model import Verdict
 
 PRIMES = " Primes beside marks tell the variants of a method apart."

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, direction, identity
 from gapbench.reports.figures.layout import ACROSS, below, head, key, parted_panels
@@ -19,7 +20,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.results.rows import CURVE, SPLITS
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import few, metric_in_words
+from gapbench.reports.tables.words import few
 
 Floats = NDArray[np.float64]
 

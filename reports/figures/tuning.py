@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
 from gapbench.bench.tuning.summary import score_of
 from gapbench.reports.document.model import FigureArtifact
@@ -29,7 +30,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, marker, style
 from gapbench.reports.tables.terminal import number, place
 from gapbench.reports.tables.tuning import Tuned
-from gapbench.reports.tables.words import few, metric_in_words
+from gapbench.reports.tables.words import few
 
 _MOST, _METHODS, _SETTINGS = 40, 6, 3
 _FIRST = ("learning_rate", "rank")

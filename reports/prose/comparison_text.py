@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.prose.headline import use
 from gapbench.reports.prose.pair_answer import answer, answered, answers, training_ratio
 from gapbench.reports.prose.what_would_change import design
@@ -127,7 +128,8 @@ def metric(verdict: Verdict) -> str:
 
 def _directed(name: str, *, higher_is_better: bool) -> str:
     """Return the name of a metric, with its direction where less is better."""
-    return name if higher_is_better else f"{name}, lower is better"
+    said = metric_in_words(name)
+    return said if higher_is_better else f"{said}, lower is better"
 
 
 def _mean(each: Difference, name: str) -> float | None:

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 
-from gapbench.bench.metrics.base import discover
-from gapbench.reports.tables.words import metric_in_words
+from gapbench.bench.metrics.base import discover, metric_in_words
 
 _TERMS: Mapping[str, str] = {
     "score": "The main metric on test items that no training and no choice has used, mean over "

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import interval, listed, metric_in_words, signed, telling
+from gapbench.reports.tables.words import interval, listed, signed, telling
 from gapbench.reports.verdict.model import Contrast, Entry, Verdict
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.document.model import Card, Column, Document, Row, Section, Table, Text, Value
 from gapbench.reports.figures.race import race
 from gapbench.reports.figures.theme import colour
 from gapbench.reports.prose.glossary import glossary
 from gapbench.reports.render import figure_files, html
-from gapbench.reports.tables.words import metric_in_words
 
 _COLUMNS = {
     "blocks": Column("blocks", "that it took part in", best="high"),

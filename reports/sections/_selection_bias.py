@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.figures.board import Board
 from gapbench.reports.results.rows import CURVE
 from gapbench.reports.tables.terminal import label, number
-from gapbench.reports.tables.words import metric_in_words
 
 
 def selection_bias(board: Board) -> str:

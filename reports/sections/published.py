@@ -2,11 +2,11 @@
 
 from itertools import groupby
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.document.columns import Field, plain, read, table, value, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Folded, Part, Row, Section, Subheading, Text
 from gapbench.reports.tables.published import DIGITS
-from gapbench.reports.tables.words import metric_in_words
 
 ORDER = 60
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.document.columns import Field, ends, facets, plain, read, table, value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import (
@@ -20,7 +21,7 @@ from gapbench.reports.document.model import (
 from gapbench.reports.figures.matrix import SIGNS
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.terminal import number, place, unscored
-from gapbench.reports.tables.words import interval, metric_in_words, signed
+from gapbench.reports.tables.words import interval, signed
 
 ORDER = 32
 

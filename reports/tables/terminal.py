@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from gapbench.bench.core.errors import printable
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.tables.leaderboard import BOARD, PAPER, rows
 from gapbench.reports.tables.row_status import that_train
 
@@ -42,7 +43,7 @@ def format_second_tests(table: pd.DataFrame) -> str:
     found: list[str] = []
     for _, part in table.groupby([*BOARD, "test"], sort=False):
         first = part.iloc[0]
-        also = f"also tested on {first['test']} {first['metric']}"
+        also = f"also tested on {first['test']} {metric_in_words(first['metric'])}"
         found.append(_titled(first, also))
         known = None if part["change"].notna().any() else -2  # without the columns of the change
         found.append(_line(_TESTED_HEAD[:known], _TESTED_WIDTHS[:known]))
@@ -124,7 +125,7 @@ def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """
     for _, part in table.groupby([name for name in BOARD if name in table], sort=False):
         first = part.iloc[0]
-        metrics = " ".join(sorted(set(part["metric"]) - {""}))
+        metrics = " ".join(map(metric_in_words, sorted(set(part["metric"]) - {""})))
         yield [*_where(first), *filter(None, (metrics, first.get("differs", "")))], part
 
 

@@ -1,13 +1,11 @@
 """Names and numbers in a sentence."""
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gapbench.bench.metrics.base import discover
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.terminal import signed as signed
 
@@ -15,13 +13,6 @@ NAMED = 8
 """Up to so many methods are named in a sentence."""
 FEW = 4
 """Up to so many are named by `few` before two or more others are counted."""
-
-
-@cache
-def metric_in_words(name: str) -> str:
-    """Return the name of a metric as a report says it; files keep its key."""
-    metric = discover().get(name)
-    return (metric and metric.title) or name.replace("_", " ")
 
 
 def listed(names: list[str]) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from gapbench.bench.metrics.base import metric_in_words
 from gapbench.reports.stats.estimates import averaged
 from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.tables.outcomes import OUTCOMES, Outcome, range_of
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.standing import Standing
 from gapbench.reports.tables.suite_summary import SuiteSummary
-from gapbench.reports.tables.words import metric_in_words
 from gapbench.reports.verdict.assemble import assemble
 from gapbench.reports.verdict.compared_rows import ComparedRows
 from gapbench.reports.verdict.costs import COSTS, costs_of

@@ -222,8 +222,8 @@ def test_compare_says_of_second_tests_what_their_table_says(tmp_path: Path) -> N
     assert turned.second_tests[1].contrast == own.second_tests[1].contrast.reversed()
     said = format_comparison(found).split("also tested on ")
     assert [each.partition("\n")[0] for each in said[1:]] == [
-        "ask: mse, lower is better",
-        "tales: mse, lower is better",
+        "ask: mean squared error, lower is better",
+        "tales: mean squared error, lower is better",
     ]
     assert ["A is worse" in each for each in said] == [False, False, True]
     (told,) = content(found)["tasks"]
