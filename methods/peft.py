@@ -23,6 +23,7 @@ from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.bf16 import InFull, full
+from gapbench.bench.models.hub_kernels import without_hub_kernels
 from gapbench.bench.models.merge import Adapter, head_parts, head_tensors, plain_weights
 from gapbench.bench.models.quantized import dequantize
 
@@ -122,8 +123,7 @@ class Peft(Method[PeftSettings]):
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Let PEFT inject its adapter; our head still trains beside it."""
-        from peft import get_peft_model
-
+        peft = _library()
         for parameter in model.parameters():
             # PEFT changes some in place, but other runs share them.
             parameter.data = full(parameter).detach().clone()
@@ -131,7 +131,7 @@ class Peft(Method[PeftSettings]):
             config = _config_classes()[self.kind](**self.configs[0].settings)
             with self._seeded("peft", "initial values"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                wrapped: nn.Module = get_peft_model(model, config)
+                wrapped: nn.Module = peft.get_peft_model(model, config)
         except (NotImplementedError, TypeError, ValueError) as error:  # all of them PEFT's own
             raise ConfigError(
                 f"method {self.full_name!r}: PEFT refuses its settings: {error}"
@@ -181,12 +181,9 @@ class Peft(Method[PeftSettings]):
 
     def export(self, state: TrainState, position: int) -> Adapter:
         """Return the adapter as PEFT would save it, with our head among the modules saved whole."""
-        from peft import PeftModel, get_peft_model_state_dict
-
-        model = state.model
-        assert isinstance(model, PeftModel)  # noqa: S101 - `adapt` has made it
+        model: Any = state.model  # PEFT's, which `adapt` has made
         # Asking about embeddings would look for the backbone on the hub.
-        tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+        tensors = _library().get_peft_model_state_dict(model, save_embedding_layers=False)
         plain = model.get_base_model()
         saved = {name: values.detach().clone() for name, values in tensors.items()}
         config = _plain_data(model.peft_config["default"].to_dict())
@@ -212,13 +209,18 @@ def _plain_data(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _config_classes() -> Mapping[str, Any]:
+def _library() -> Any:
+    """Return PEFT, which imports bitsandbytes where that is installed."""
     try:
-        from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+        with without_hub_kernels():
+            import peft
     except ImportError:
         raise ConfigError(
             "methods 'peft:<TYPE>' need the PEFT library; install gapbench[peft]"
         ) from None
-    return {
-        str(getattr(kind, "value", kind)): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()
-    }
+    return peft
+
+
+def _config_classes() -> Mapping[str, Any]:
+    kinds = _library().PEFT_TYPE_TO_CONFIG_MAPPING
+    return {str(getattr(kind, "value", kind)): cls for kind, cls in kinds.items()}

@@ -1,31 +1,11 @@
 """NF4 by bitsandbytes: 16 levels at quantiles of the normal distribution, two weights a byte."""
 
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
+from gapbench.bench.models.hub_kernels import without_hub_kernels
 
-@contextmanager
-def _without_hub_kernels() -> Iterator[None]:
-    """Hide the package `kernels`, from which bitsandbytes would load programs of the hub."""
-    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")  # it warns of their absence
-    level, before = logger.level, sys.modules.get("kernels")
-    logger.setLevel(logging.ERROR)
-    sys.modules["kernels"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        del sys.modules["kernels"]
-        if before is not None:
-            sys.modules["kernels"] = before
-
-
-with _without_hub_kernels():
+with without_hub_kernels():
     import bitsandbytes  # noqa: F401 - registers the operations
 
 

@@ -160,3 +160,22 @@ def test_folder_of_a_repository_is_not_taken_for_it(
     assert answer.code == 2
     assert "the working directory has a folder 'owner/tiny', which would be taken" in answer.err
     assert tried == []
+
+
+def test_peft_keeps_programs_of_the_hub_out(tmp_path: Path) -> None:
+    """PEFT imports bitsandbytes, which would load kernels of the hub where `kernels` is."""
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    asked = "from pathlib import Path; Path(__file__).with_name('asked').touch()\n"
+    (tmp_path / "kernels.py").write_text(f"{asked}def get_kernel(*given): raise ImportError\n")
+    places = os.pathsep.join([str(tmp_path), *sys.path])
+    program = "from gapbench.bench.adaptation import registry; registry.get('peft:LORA')"
+    made = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": places},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "gemm_4bit" not in made.stderr
+    assert not (tmp_path / "asked").exists()
