@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gapbench.bench.config.run import Cell
 from gapbench.bench.core.errors import BenchError, ConfigError, DataError, RecordError
@@ -50,11 +50,17 @@ _Id = Annotated[
 ]
 
 
+def _named(judge: Any) -> Any:
+    if judge is None:
+        raise ValueError("is empty; write who judged, and remove lines that were not judged")
+    return judge
+
+
 class Judgement(FrozenModel):
     """What one judge says of an answer or a pair."""
 
     id: _Id
-    judge: DisplayName = Field(description="name of who judged")
+    judge: Annotated[DisplayName, BeforeValidator(_named)] = Field(description="name of who judged")
     score: float | None = Field(default=None, ge=LOWEST, le=HIGHEST, strict=True)
     preference: Literal["A", "B", "tie"] | None = None
 

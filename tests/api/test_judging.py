@@ -234,7 +234,7 @@ WRONG = {
     "text": ("no JSON", "line 1: not a JSON object: .*; every line is one judgement"),
     "list": ("[1]", r"line 1: expected a mapping of fields, got \[1\]"),
     "field": ({"value": 3}, "line 1: unknown field 'value'; allowed: id, judge, preference, score"),
-    "judge": ({"judge": None}, "line 1: field 'judge': .*; got None"),
+    "judge": ({"judge": None}, "line 1: field 'judge': is empty; .* remove lines .*; got None"),
     "high": ({"score": 11}, "line 1: field 'score': .* less than or equal to 10; got 11"),
     "word": ({"score": "7"}, "line 1: field 'score': .* valid number; got '7'"),
     "truth": ({"score": True}, "line 1: field 'score': .*; got True"),
