@@ -237,6 +237,30 @@ def test_answer_that_the_template_changes_is_refused() -> None:
         encode(make_task(TALK), tokenizers.make("bpe-names"), {"messages": [messages]})
 
 
+def test_message_that_the_template_leaves_out_is_refused() -> None:
+    """Else an answer would be learned after a dialogue that lacks what it follows from."""
+    tokenizer = tokenizers.make("byte-bpe-chatml")
+    kept = "{% for m in messages if m.role != 'tool' %}"
+    tokenizer.chat_template = tokenizers.CHATML.replace("{% for m in messages %}", kept)
+    with pytest.raises(DataError, match=r"row 0, message 3: .* leaves out what the role 'tool'"):
+        encode(make_task(TALK), tokenizer, {"messages": [DIALOGUE]})
+    asked = [{"role": "user", "content": 'a "word"'}, {"role": "assistant", "content": "42"}]
+    tokenizer.chat_template = tokenizers.CHATML.replace(
+        "m.content | trim", "m.content | tojson if m.role == 'user' else m.content"
+    )
+    split = encode(make_task(TALK), tokenizer, {"messages": [asked]})
+    assert r"\"word\"" in tokenizer.decode(split.input_ids)
+
+
+def test_text_is_the_same_on_every_day() -> None:
+    """Templates of Llama 3.2 and others write today's date; a run would be another tomorrow."""
+    tokenizer = tokenizers.make("byte-bpe-chatml")
+    dated = "\n{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}\n"
+    tokenizer.chat_template = dated + tokenizers.CHATML
+    split = encode(make_task(TALK), tokenizer, {"messages": [DIALOGUE]})
+    assert tokenizer.decode(split.input_ids).startswith("\n26 Jul 2024<|im_start|>system")
+
+
 def test_tokenizer_without_template_and_end_token_is_refused() -> None:
     """No answer could end."""
     tokenizer = tokenizers.make("bpe")

@@ -20,7 +20,12 @@ from gapbench.bench.core.errors import BackboneError, DataError
 ASSISTANT, USER = "assistant", "user"
 ROLES = ("system", USER, ASSISTANT, "tool")
 _INPUT = "input"
-_PLACE = "§the answer§"  # stands for an answer, to find where a template writes it
+_PLACE = "§the answer§"  # stands for a message, to find where a template writes it
+# Templates that write today's date get the one that Llama's name where there is no clock.
+_DATE = {"%d": "26", "%m": "07", "%b": "Jul", "%B": "July", "%y": "24", "%Y": "2024"}
+_CLOCK = "{% macro strftime_now(form) %}{{ form FILLED }}{% endmacro +%}".replace(
+    "FILLED", " ".join(f"| replace('{part}', '{value}')" for part, value in _DATE.items())
+)
 _SECTIONS = {USER: "Instruction", "tool": "Input", _INPUT: "Input", ASSISTANT: "Response"}
 _PREAMBLE = (
     "Below is an instruction that describes a task{}. "
@@ -103,6 +108,7 @@ class Writer:
                 "'eos_token' in its tokenizer_config.json"
             )
         self.begins = bool(tokenizer.chat_template)
+        self._read: set[tuple[str, ...]] = set()  # roles that the template does not leave out
         self._tokenizer = tokenizer
         marks = {*tokenizer.all_special_tokens} | {
             str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
@@ -141,13 +147,13 @@ class Writer:
         return WrittenDialogue(text[: answers[-1][1]], answers)
 
     def _by_template(self, where: str, messages: Sequence[Message]) -> WrittenDialogue:
+        self._require_all_read(where, messages)
         whole, answers, ended = self._rendered(where, messages), [], None
         for number, message in enumerate(messages):
             if message.role != ASSISTANT:
                 continue
-            marked = replace(message, content=_PLACE)
-            other = self._rendered(where, [*messages[:number], marked, *messages[number + 1 :]])
-            start, content = other.find(_PLACE), message.content.strip()
+            other, content = self._marked(where, messages, number), message.content.strip()
+            start = other.find(_PLACE)
             if start < 0 or whole[:start] != other[:start] or not whole.startswith(content, start):
                 raise DataError(
                     f"{where}, message {number}: the chat template of the backbone's tokenizer "
@@ -160,13 +166,36 @@ class Writer:
         whole = whole[:stop] + ("" if ended else self._tokenizer.eos_token or "")
         return WrittenDialogue(whole, [*answers, (start, len(whole))])
 
+    def _require_all_read(self, where: str, messages: Sequence[Message]) -> None:
+        """Refuse messages that the template leaves out, as it does by their roles alone."""
+        roles = tuple(message.role for message in messages)
+        for number, role in enumerate(() if roles in self._read else roles):
+            if role != ASSISTANT and _PLACE not in self._marked(where, messages, number):
+                raise DataError(
+                    f"{where}, message {number}: the chat template of the backbone's tokenizer "
+                    f"leaves out what the role {role!r} says, which answers may follow from; give "
+                    "it another role, or remove the row"
+                )
+        self._read.add(roles)
+
+    def _marked(self, where: str, messages: Sequence[Message], number: int) -> str:
+        """Return the text of a dialogue with the mark in place of one message."""
+        marked = replace(messages[number], content=_PLACE)
+        return self._rendered(where, [*messages[:number], marked, *messages[number + 1 :]])
+
     def _rendered(self, where: str, messages: Sequence[Message]) -> str:
         given = [
             {"role": m.role, "content": "\n\n".join(filter(None, (m.content, m.input)))}
             for m in messages
         ]
         try:
-            return str(self._tokenizer.apply_chat_template(given, tokenize=False))
+            template = self._tokenizer.get_chat_template()
+            clock = _CLOCK if "strftime_now" in template else ""
+            return str(
+                self._tokenizer.apply_chat_template(
+                    given, chat_template=clock + template, tokenize=False
+                )
+            )
         except (TemplateError, ValueError, TypeError) as error:
             raise DataError(
                 f"{where}: the chat template of the backbone's tokenizer refuses the roles "
