@@ -188,8 +188,14 @@ class Backbone:
         """Store the linear layers in few bits; embeddings, norms and heads stay as they are.
 
         Raises:
-            BackboneError: if there is none.
+            BackboneError: if there is none, or experts would stay as they are.
         """
+        if experts := self.stacked_weights():
+            raise BackboneError(
+                f"backbone {self.fingerprint.name!r}: field 'quantization' is {quantization}, but "
+                f"{len(experts)} weights, such as {experts[0]}, hold several linear maps in one "
+                "tensor, as in experts, and would stay in full; leave it out"
+            )
         kept = getattr(self._pristine, "_keep_in_fp32_modules_strict", None) or ()
         names = [n for n in self.linear_layers() if not any(part in n for part in kept)]
         if not names:

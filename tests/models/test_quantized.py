@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Cell, Quantization
 from gapbench.bench.core.errors import BackboneError, ConfigError
 from gapbench.bench.data.batching import collate
@@ -20,6 +21,7 @@ from gapbench.bench.models import initial_adapter, loading, quantized
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.initial_adapter import Update
 from gapbench.bench.models.quantized import Quantized, output_rows
+from tests.support import tiny_families
 from tests.support.conformance import NAMES, quick_runs
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, random_data, train
 from tests.support.small_suite import CELL, call, make
@@ -229,6 +231,13 @@ def test_a_missing_package_is_named(
     (run,) = quick_runs("lora", quantization="nf4", precision="fp32")
     with pytest.raises(ConfigError, match=r"bitsandbytes.*gapbench\[quantized\]"):
         load_backbone(make_backbone("bert"), [run])
+
+
+def test_experts_do_not_stay_in_full_unsaid(tmp_path: Path) -> None:
+    """They are most of such a backbone, and no linear layers."""
+    backbone = tiny_families.load("qwen3_moe", tmp_path, LANGUAGE_MODEL)
+    with pytest.raises(BackboneError, match=r"is nf4, but 4 weights, such as .*experts.*; leave"):
+        backbone.quantize("nf4")
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "mxfp4"])
