@@ -127,7 +127,7 @@ def _prompting(task: Task, backbone: Backbone) -> str:
     if decoding is not None:
         return _writing(task, decoding, backbone)
     given = 'padding=True, return_tensors="pt"'
-    inputs = f"inputs = tokenizer(prompts, {given})"
+    inputs = f"inputs = tokenizer(prompts, {_begun(task, backbone)}{given})"
     if not backbone.reader.encoder_decoder:
         return f"{inputs}\noutputs = model(**inputs)"
     begun = beginning(backbone.model())
@@ -146,15 +146,22 @@ def _prompting(task: Task, backbone: Backbone) -> str:
     )
 
 
+def _begun(task: Task, backbone: Backbone) -> str:
+    """Return the argument that adds no token to a text which a chat template has begun."""
+    written = task.templated and backbone.tokenizer.chat_template
+    return "add_special_tokens=False, " if written and not backbone.reader.encoder_decoder else ""
+
+
 def _writing(task: Task, decoding: Decoding, backbone: Backbone) -> str:
     """Return code that writes texts as the run did."""
     encodes = backbone.reader.encoder_decoder
     # Only `generate` counts positions from the mask, so only it may have padding on the left.
     side = "right" if encodes else "left"
     given = f'padding=True, padding_side="{side}", return_token_type_ids=False, return_tensors="pt"'
-    lines = [f"inputs = tokenizer(prompts, {given})"]
+    begun = _begun(task, backbone)
+    lines = [f"inputs = tokenizer(prompts, {begun}{given})"]
     ended = backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids
-    if ended and not encodes:
+    if ended and not (encodes or begun):
         lines += ["# the tokenizer ends a text, and a prompt goes on"]
         lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
     ends = "tokenizer.eos_token_id"

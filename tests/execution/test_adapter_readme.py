@@ -18,8 +18,8 @@ from gapbench.bench.execution import adapter_readme
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks.dataset import read_rows
-from tests.support import gguf_files
-from tests.support.causal_files import TELL
+from tests.support import gguf_files, tokenizers
+from tests.support.causal_files import INSTRUCT, TELL
 from tests.support.small_suite import CELL, blank, call, make, rows
 from tests.support.span_files import FIND
 from tests.support.tiny_checkpoints import DECODERS, load, save
@@ -116,6 +116,19 @@ def test_readme_of_other_kinds_of_task(kind: str, tmp_path: Path) -> None:
         "tokenizer(questions, contexts, padding" if kind == "span" else "tokenizer(prompts, p"
     )
     assert expected in page
+
+
+@pytest.mark.parametrize("decoding", [None, {"max_new_tokens": 8}])
+def test_chat_template_begins_a_text_once(decoding: Any, tmp_path: Path) -> None:
+    """Its text holds the first token already, which tokenizers such as Llama's would add again."""
+    task = Task.model_validate(INSTRUCT | {"instruction": {"decoding": decoding}})
+    cell = CELL.model_copy(update={"task": task})
+    backbone = load(save(tmp_path / "llama", "llama", "AutoModelForCausalLM"), task.head)
+    base = {"base_model_name_or_path": "owner/llama", "revision": None}
+    for kind, once in (("unigram-brackets", True), ("unigram", False)):
+        backbone.tokenizer = tokenizers.make(kind)
+        page = adapter_readme.page(blank(Run(cell, 0)), backbone, base)
+        assert ("tokenizer(prompts, add_special_tokens=False, padding" in page) == once
 
 
 def test_readme_writes_texts_as_the_run_did(
