@@ -222,6 +222,8 @@ def test_scores_by_part_and_group_and_their_mean(decoder: Path, tmp_path: Path) 
         ({"prompt": "{question!r}{choices}"}, "'question' is not one of them, or has a format"),
         ({"introduction": "{a.b}"}, "'a.b' is not one of them, or has a format"),
         ({"choice": {"parts": None}}, "'choice.part_groups' needs 'choice.parts'"),
+        ({"choice": {"part_groups": {"a": ["x", "y"], "b": ["x"]}}}, "names 'x' twice"),
+        ({"choice": {"part_groups": {"x": ["x", "y"]}}}, "names 'x' twice"),
         ({"choice": {"parts": None, "part_groups": None}}, "'macro_accuracy' needs 'choice.parts'"),
         ({"source": {"test": "a.csv"}}, "'shots' needs rows from the hub"),
     ],

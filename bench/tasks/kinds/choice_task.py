@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
+from itertools import chain
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -86,6 +88,14 @@ class ChoiceTask(ShotsTask):
             )
         if choice.part_groups and choice.parts is None:
             raise ValueError("field 'choice.part_groups' needs 'choice.parts', their column")
+        groups = choice.part_groups or {}
+        larger = [group for group, own in groups.items() if own != (group,)]
+        named = Counter(chain(larger, *groups.values()))
+        if twice := [name for name, count in named.items() if count > 1]:
+            raise ValueError(
+                f"field 'choice.part_groups' names {twice[0]!r} twice, but its scores can be those "
+                "of one part or group only; put a part into one group, under another name than its"
+            )
         for name in self.metrics:
             if get_metric(name).measures == "parts" and choice.parts is None:
                 raise ValueError(f"field 'metrics': {name!r} needs 'choice.parts', a column")
