@@ -36,7 +36,7 @@ from gapbench.bench.tasks.kinds.input_tokens import require_known
 from gapbench.bench.tasks.kinds.shots import Examples, ShotsKind, ShotsTask
 from gapbench.bench.tasks.split_rows import cut_splits, divide
 
-FORMAT_VERSION = 11  # version of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 12  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
 _open: dict[str, TaskData] = {}  # the latest data sets, by key, the oldest first
 _MOST_OPEN = 8  # data sets: those of a task and of its second tests
