@@ -130,8 +130,8 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
         if count := row[f"cut_{split}"]:
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
-                f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
-                "words; raise it up to the backbone's limit, or shorten them"
+                f"backbone {row['backbone']!r} or for field 'max_length' of their own task, and "
+                "lose words; raise it up to the backbone's limit, or shorten them"
             )
     for split in _splits(row, "escaped_"):
         yield (

@@ -80,7 +80,9 @@ def test_check_says_which_second_test_loses_words(
         data=second_files.folder / "data",
     )
     assert table[["cut_ask", "cut_longer"]].to_numpy().tolist() == [[0, 24]]
-    assert "24 of 24 longer inputs are too long" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "24 of 24 longer inputs are too long" in said
+    assert "'max_length' of their own task" in said  # not of the one that is trained
 
 
 def test_identity_of_a_cell_counts_what_is_tested(second_files: Files) -> None:
